@@ -1,0 +1,59 @@
+"""What a link does to packets, as frozen values; and how a topology file says it.
+
+`Impairment` is the one description every link backend takes: it speaks of ONE direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["GilbertElliott", "Impairment", "JitterDistribution"]
+
+JitterDistribution = Literal["normal", "pareto", "uniform"]
+
+
+@dataclass(frozen=True, slots=True)
+class GilbertElliott:
+    """Bursty loss: a two-state Markov chain stepped once per packet (Gilbert 1960, Elliott 1963).
+
+    Attributes:
+        p: probability of going from the good to the bad state, per packet.
+        r: probability of going back from bad to good, per packet (mean burst length in packets = 1 / r).
+        loss_bad: probability that a packet is lost in the bad state (1 - h).
+        loss_good: probability that a packet is lost in the good state (1 - k).
+    """
+
+    p: float
+    r: float
+    loss_bad: float = 1.0
+    loss_good: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Impairment:
+    """What one direction of a link does to each packet.
+
+    Attributes:
+        delay_s: one-way delay, seconds.
+        jitter_s: spread of the delay, seconds (standard deviation for normal, scale for pareto, half-width for uniform).
+        jitter_distribution: shape of the jitter.
+        reorder: whether jitter may overtake; False keeps packets in order.
+        loss: independent loss probability per packet, 0..1.
+        burst_loss: bursty loss instead of `loss`.
+        duplicate: duplication probability per packet, 0..1.
+        corrupt: probability that one bit of a packet is flipped, 0..1 (backends that cannot refuse it).
+        rate_bps: rate limit in bits per second, or None for none.
+        queue_bytes: bytes that may wait for the rate limit before tail drop, or None for the backend's default.
+    """
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    jitter_distribution: JitterDistribution = "normal"
+    reorder: bool = False
+    loss: float = 0.0
+    burst_loss: GilbertElliott | None = None
+    duplicate: float = 0.0
+    corrupt: float = 0.0
+    rate_bps: float | None = None
+    queue_bytes: int | None = None
