@@ -64,6 +64,10 @@ class Runtime(Protocol):
     def name(self) -> str:
         """Registered name: "local", "docker", "fake"."""
 
+    @property
+    def python(self) -> str:
+        """Path of a Python >= 3.8 with its standard library, the same in every node and in WAN."""
+
     def __enter__(self) -> Runtime: ...
 
     def __exit__(self, *exc_info: object) -> None:
