@@ -30,4 +30,8 @@ def _check_name(value: object) -> object:
 
 
 #: A name of a site, link, system, bus or workload: a host-name label.
-Name = Annotated[str, BeforeValidator(_check_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"})]
+Name = Annotated[
+    str,
+    BeforeValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"}),
+]

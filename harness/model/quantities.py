@@ -152,7 +152,11 @@ def _schema(description: str, units: Mapping[str, float], example: str) -> WithJ
 
 
 def _quantity(
-    parse: Callable[[object], Any], text: Callable[[Any], str], description: str, units: Mapping[str, float], example: str
+    parse: Callable[[object], Any],
+    text: Callable[[Any], str],
+    description: str,
+    units: Mapping[str, float],
+    example: str,
 ) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:
     return BeforeValidator(parse), PlainSerializer(text, return_type=str), _schema(description, units, example)
 

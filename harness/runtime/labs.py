@@ -1,0 +1,95 @@
+"""The record of every lab that lives on this host, so that what a killed harness left can be found and removed.
+
+A record is one small JSON file per run. A lab is *abandoned* when its controller process is gone; processes are told
+apart from later ones with the same number by their start time (field 22 of /proc/<pid>/stat, see proc(5)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+__all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory"]
+
+
+def state_directory() -> Path:
+    """Where the harness keeps what it must remember between commands: $XDG_STATE_HOME/femdc-harness."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "femdc-harness"
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot, or None if there is no such process (or it is a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+@dataclass(frozen=True, slots=True)
+class LabRecord:
+    """One lab on this host: who drives it, which process holds it, where its files are."""
+
+    run_id: str
+    controller: int
+    controller_start: int
+    holder: int
+    holder_start: int
+    scratch: str
+
+    @classmethod
+    def write(cls, run_id: str, controller: int, holder: int, scratch: Path) -> LabRecord:
+        """Note a lab that has just been made; the file is there before this returns."""
+        record = cls(
+            run_id, controller, process_start(controller) or 0, holder, process_start(holder) or 0, str(scratch)
+        )
+        path = record._path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(record)))
+        temporary.replace(path)
+        return record
+
+    def remove(self) -> None:
+        """Forget the lab."""
+        self._path().unlink(missing_ok=True)
+
+    def abandoned(self) -> bool:
+        """Whether the process that drives the lab is gone."""
+        return process_start(self.controller) != self.controller_start
+
+    def destroy(self) -> None:
+        """End the lab's holder (and with it everything in the lab), remove its files and forget it."""
+        if self.holder_start and process_start(self.holder) == self.holder_start:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.holder, signal.SIGKILL)
+            deadline = time.monotonic() + 5.0
+            while process_start(self.holder) == self.holder_start and time.monotonic() < deadline:
+                time.sleep(0.02)
+        scratch = Path(self.scratch)
+        if scratch.name.startswith(f"femdc-{self.run_id}-"):
+            shutil.rmtree(scratch, ignore_errors=True)
+        self.remove()
+
+    def _path(self) -> Path:
+        return state_directory() / "labs" / f"{self.holder}-{self.run_id}.json"
+
+
+def abandoned_labs() -> list[LabRecord]:
+    """All labs on this host whose driving process is gone."""
+    found = []
+    for path in sorted((state_directory() / "labs").glob("*.json")):
+        try:
+            record = LabRecord(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        if record.abandoned():
+            found.append(record)
+    return found

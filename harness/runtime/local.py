@@ -1,0 +1,539 @@
+"""The `local` runtime: nodes are network namespaces of one private lab, no container engine needed.
+
+The whole lab lives in namespaces of its own (mount, network, PID, and a user namespace when not root), held by one
+supervisor process. Nothing is made on the host: no named network namespace, no bridge, no rule; when the supervisor
+ends, the kernel removes everything. Inside:
+
+    node netns --veth-- bridge of its site (the lab's root netns) --veth-- wan netns (gateway .1 of every site)
+
+The wan gateway forwards nothing until a link backend lets it (policy DROP on FORWARD, IPv4 and IPv6).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import LabFailure, MissingCapability
+from harness.plan.cell import LabPlan
+from harness.runtime.labs import LabRecord
+from harness.runtime.protocol import WAN, Completed
+
+__all__ = ["LocalProcess", "LocalRuntime"]
+
+_SUPERVISOR = Path(__file__).with_name("local_supervisor.py")
+_PROGRAMS = {
+    "unshare": "util-linux",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "ip6tables": "iptables",
+    "mount": "mount",
+}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class LocalProcess:
+    """A process in a node of a local lab; see `NodeProcess`."""
+
+    def __init__(self, runtime: LocalRuntime, pid: int, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        self._runtime = runtime
+        self._pid = pid
+        self._stdin = stdin
+        self._stdout = stdout
+        self._status: int | None = None
+        self._ended = threading.Event()
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        return self._stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        return self._stdout
+
+    def poll(self) -> int | None:
+        return self._status
+
+    def wait(self, timeout_s: float) -> int | None:
+        self._ended.wait(timeout_s)
+        return self._status
+
+    def signal(self, number: int) -> None:
+        if self._status is None:
+            self._runtime._request({"op": "signal", "pid": self._pid, "signal": int(number)})
+
+    def _end(self, status: int) -> None:
+        self._status = status
+        self._ended.set()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class _Reply:
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.message: dict[str, Any] = {}
+
+
+class LocalRuntime:
+    """Nodes as network namespaces. See `harness.runtime.protocol.Runtime` for the contract.
+
+    Args:
+        run_id: identity of the run; everything made carries it.
+        logs: directory that receives <log>.log of every process.
+        rootless: True to use a user namespace even as root; False to refuse one; None to take what works, root first.
+    """
+
+    name = "local"
+
+    def __init__(self, run_id: str, logs: Path, *, rootless: bool | None = None) -> None:
+        self._run_id = run_id
+        self._rootless = rootless
+        self._logs = logs
+        self._plan: LabPlan | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._reader: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._replies: dict[int, _Reply] = {}
+        self._pending: dict[int, tuple[IO[bytes], IO[bytes]]] = {}
+        self._processes: dict[int, LocalProcess] = {}
+        self._scratch: Path | None = None
+        self._record: LabRecord | None = None
+        self._privilege = ""
+        self._lost = False
+
+    @property
+    def python(self) -> str:
+        return sys.executable
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> LocalRuntime:
+        for program, package in _PROGRAMS.items():
+            if shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}") is None:
+                raise MissingCapability(
+                    f"the local runtime needs the program {program!r}",
+                    expected=f"{program} on PATH",
+                    remedy=f"install it, on Debian: apt-get install {package}",
+                )
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"femdc-{self._run_id}-"))
+        try:
+            self._start_supervisor()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._channel is not None and not self._lost:
+            with contextlib.suppress(LabFailure, OSError):
+                self._request({"op": "shutdown", "grace_s": 3.0}, timeout_s=10.0)
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)
+            self._channel.close()
+        if self._supervisor is not None:
+            try:
+                self._supervisor.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._supervisor.kill()
+                self._supervisor.wait()
+        if self._reader is not None:
+            self._reader.join(5.0)
+        for process in self._processes.values():
+            process._close_pipes()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._record is not None:
+            self._record.remove()
+        self._channel = self._supervisor = self._scratch = self._record = None
+
+    def _start_supervisor(self) -> None:
+        reasons = []
+        for privilege, extra in self._privileges():
+            failure = self._try_supervisor(extra)
+            if failure is None:
+                self._privilege = privilege
+                return
+            reasons.append(f"{privilege}: {failure}")
+        raise MissingCapability(
+            "no private namespaces can be made here (" + "; ".join(reasons) + ")",
+            expected="root with CAP_SYS_ADMIN and CAP_NET_ADMIN, or unprivileged user namespaces",
+            remedy="run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 "
+            "(Ubuntu 24.04: kernel.apparmor_restrict_unprivileged_userns=0), or use --runtime docker",
+        )
+
+    def _privileges(self) -> list[tuple[str, list[str]]]:
+        ways: list[tuple[str, list[str]]] = []
+        if os.geteuid() == 0 and self._rootless is not True:
+            ways.append(("root", []))
+        if self._rootless is not False:
+            ways.append(("user namespace", ["--user", "--map-root-user"]))
+        return ways
+
+    def _try_supervisor(self, extra: Sequence[str]) -> str | None:
+        assert self._scratch is not None
+        hosts = self._scratch / "hosts"
+        hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors = self._logs / "lab.log"
+        with theirs, errors.open("ab") as log:
+            start = log.tell()
+            self._supervisor = subprocess.Popen(
+                [
+                    "unshare", *extra, "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+                    sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(hosts), self._run_id,
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[theirs.fileno()], start_new_session=True, env=self._environment("/"),
+            )  # fmt: skip
+        ours.settimeout(15.0)
+        try:
+            ready = ours.recv(4096)
+        except TimeoutError:
+            ready = b""
+        if not ready:
+            ours.close()
+            self._supervisor.kill()
+            self._supervisor.wait()
+            self._supervisor = None
+            with errors.open("rb") as log_read:
+                log_read.seek(start)
+                return log_read.read().decode(errors="replace").strip() or "the supervisor did not start"
+        ours.settimeout(None)
+        self._channel = ours
+        self._record = LabRecord.write(self._run_id, os.getpid(), self._supervisor.pid, self._scratch)
+        self._reader = threading.Thread(target=self._read, name="lab-reader", daemon=True)
+        self._reader.start()
+        return None
+
+    # -- conversation with the supervisor ---------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        assert self._channel is not None
+        channel = self._channel
+        while True:
+            try:
+                data = channel.recv(256 * 1024)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            message = json.loads(data)
+            if message.get("event") == "exit":
+                process = self._processes.get(message["pid"])
+                if process is not None:
+                    process._end(message["status"])
+                continue
+            number = message["id"]
+            if "pid" in message and number in self._pending:
+                stdin, stdout = self._pending.pop(number)
+                self._processes[message["pid"]] = LocalProcess(self, message["pid"], stdin, stdout)
+            reply = self._replies.pop(number, None)
+            if reply is not None:
+                reply.message = message
+                reply.arrived.set()
+        self._lost = True
+        for process in list(self._processes.values()):
+            if process.poll() is None:
+                process._end(-signal.SIGKILL)
+        for reply in list(self._replies.values()):
+            reply.message = {"error": "the lab's supervisor has ended"}
+            reply.arrived.set()
+
+    def _request(
+        self,
+        message: dict[str, Any],
+        *,
+        fds: Sequence[int] = (),
+        pipes: tuple[IO[bytes], IO[bytes]] | None = None,
+        timeout_s: float = 120.0,
+    ) -> dict[str, Any]:
+        if self._channel is None or self._lost:
+            raise LabFailure(
+                "the local lab is not there any more", where=self._run_id, remedy="see lab.log in the logs"
+            )
+        number = next(self._ids)
+        reply = _Reply()
+        self._replies[number] = reply
+        if pipes is not None:
+            self._pending[number] = pipes
+        data = json.dumps({**message, "id": number}).encode()
+        with self._lock:
+            socket.send_fds(self._channel, [data], list(fds))
+        if not reply.arrived.wait(timeout_s):
+            raise LabFailure(
+                f"the lab's supervisor did not answer {message['op']!r} in {timeout_s:g} s", where=self._run_id
+            )
+        if "error" in reply.message:
+            raise LabFailure(str(reply.message["error"]), where=f"{message['op']} in local lab {self._run_id}")
+        return reply.message
+
+    def _batch(self, commands: list[dict[str, Any]]) -> list[str]:
+        outputs: list[str] = []
+        for start in range(0, len(commands), 50):
+            answer = self._request({"op": "batch", "commands": commands[start : start + 50]})
+            if "failed" in answer:
+                failed = answer["failed"]
+                raise LabFailure(
+                    f"`{' '.join(failed['argv'])}` ended with {failed['status']}: {failed['stderr']}",
+                    where=f"local lab {self._run_id}",
+                    remedy="`harness doctor` tells what this machine lacks",
+                )
+            outputs.extend(answer["outputs"])
+        return outputs
+
+    # -- the network ------------------------------------------------------------------------------------------------
+
+    def open(self, plan: LabPlan) -> None:
+        assert self._scratch is not None
+        self._plan = plan
+        names = "".join(f"{node.address} {node.name}\n{node.address6} {node.name}\n" for node in plan.nodes)
+        with (self._scratch / "hosts").open("a") as hosts:
+            hosts.write(names)
+        for node in plan.nodes:
+            Path(self.workdir(node.name)).mkdir(parents=True)
+        Path(self.workdir(WAN)).mkdir(parents=True)
+        self._batch(network_commands(plan))
+
+    def interface(self, site: str) -> str:
+        return _gateway_interface(self._opened().site(site).index)
+
+    def _opened(self) -> LabPlan:
+        if self._plan is None:
+            raise LabFailure("the lab has not been opened", where=self._run_id)
+        return self._plan
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def workdir(self, node: str) -> str:
+        assert self._scratch is not None
+        return str(self._scratch / "nodes" / node)
+
+    def put(self, node: str, source: Path, name: str) -> str:
+        target = Path(self.workdir(node), name)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+        return str(target)
+
+    def get(self, node: str, path: str, target: Path) -> None:
+        source = Path(path)
+        try:
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copy2(source, target)
+        except OSError as error:
+            raise LabFailure(f"cannot fetch {source.name}: {error.strerror}", where=node) from error
+
+    # -- processes --------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        log: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> LocalProcess:
+        with (self._logs / f"{log}.log").open("ab") as stderr:
+            return self._spawn(node, argv, env or {}, cwd, stderr)
+
+    def _spawn(
+        self, node: str, argv: Sequence[str], env: Mapping[str, str], cwd: str | None, stderr: IO[bytes]
+    ) -> LocalProcess:
+        if node != WAN:
+            self._opened().node(node)
+        stdin_r, stdin_w = os.pipe2(os.O_CLOEXEC)
+        stdout_r, stdout_w = os.pipe2(os.O_CLOEXEC)
+        stdin, stdout = os.fdopen(stdin_w, "wb", buffering=0), os.fdopen(stdout_r, "rb")
+        workdir = self.workdir(node)
+        try:
+            answer = self._request(
+                {
+                    "op": "spawn",
+                    "netns": node,
+                    "argv": list(argv),
+                    "env": {**self._environment(workdir), **env},
+                    "cwd": cwd or workdir,
+                },
+                fds=[stdin_r, stdout_w, stderr.fileno()],
+                pipes=(stdin, stdout),
+            )
+        except LabFailure as error:
+            stdin.close()
+            stdout.close()
+            raise LabFailure(error.what, where=f"starting {argv[0]} in {node}") from error
+        finally:
+            os.close(stdin_r)
+            os.close(stdout_w)
+        return self._processes[answer["pid"]]
+
+    def run(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        input: bytes = b"",
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        with tempfile.TemporaryFile() as stderr:
+            process = self._spawn(node, argv, env or {}, None, stderr)
+            try:
+                feeder = threading.Thread(target=_feed, args=(process.stdin, input), daemon=True)
+                feeder.start()
+                output: list[bytes] = []
+                drain = threading.Thread(target=lambda: output.append(process.stdout.read()), daemon=True)
+                drain.start()
+                deadline = time.monotonic() + timeout_s
+                status = process.wait(timeout_s)
+                drain.join(max(0.1, deadline - time.monotonic()))
+                if status is None or drain.is_alive():
+                    process.signal(signal.SIGKILL)
+                    drain.join(5.0)
+                    raise LabFailure(f"`{' '.join(argv)}` did not end in {timeout_s:g} s", where=node)
+            finally:
+                process._close_pipes()
+                self._processes.pop(process.pid, None)
+            stderr.seek(0)
+            return Completed(status, b"".join(output).decode(errors="replace"), stderr.read().decode(errors="replace"))
+
+    @staticmethod
+    def _environment(home: str) -> dict[str, str]:
+        return {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
+
+    def facts(self) -> Mapping[str, object]:
+        return {
+            "runtime": self.name,
+            "privilege": self._privilege,
+            "kernel": platform.release(),
+            "machine": platform.machine(),
+            "cpus": len(os.sched_getaffinity(0)),
+        }
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        pipe.write(data)
+        pipe.close()
+
+
+def _gateway_interface(site_index: int) -> str:
+    return f"site{site_index}"
+
+
+def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
+    """The set-up of a lab's network as commands for its supervisor: pure, in order (see the module's picture).
+
+    Returns:
+        [{"argv": [...], "input": "..."}], to be run in the lab's root network namespace.
+    """
+
+    def ip(lines: list[str], netns: str | None = None) -> dict[str, Any]:
+        space = ["-n", netns] if netns else []
+        return {"argv": ["ip", *space, "-batch", "-"], "input": "".join(line + "\n" for line in lines)}
+
+    def sysctl(netns: str, settings: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "argv": [
+                "ip",
+                "netns",
+                "exec",
+                netns,
+                "sysctl",
+                "-q",
+                "-w",
+                *(f"{key}={value}" for key, value in settings.items()),
+            ]
+        }
+
+    numbered = list(enumerate(plan.nodes, start=1))
+    commands = [
+        ip(["netns add " + WAN, *(f"netns add {node.name}" for node in plan.nodes)]),
+        ip(
+            [
+                *(f"link add br{site.index} type bridge forward_delay 0" for site in plan.sites),
+                *(
+                    f"link add gw{site.index} type veth peer name {_gateway_interface(site.index)} netns {WAN}"
+                    for site in plan.sites
+                ),
+                *(f"link add n{number} type veth peer name eth0 netns {node.name}" for number, node in numbered),
+                *(f"link set gw{site.index} master br{site.index}" for site in plan.sites),
+                *(f"link set n{number} master br{plan.site(node.site).index}" for number, node in numbered),
+                *(f"link set br{site.index} addrgenmode none up" for site in plan.sites),
+                *(f"link set gw{site.index} addrgenmode none up" for site in plan.sites),
+                *(f"link set n{number} addrgenmode none up" for number, node in numbered),
+            ]
+        ),
+        sysctl(
+            WAN,
+            {
+                "net.ipv4.ip_forward": "1",
+                "net.ipv6.conf.all.forwarding": "1",
+                "net.ipv4.conf.all.rp_filter": "0",
+                "net.ipv4.conf.default.rp_filter": "0",
+                "net.ipv4.conf.all.send_redirects": "0",
+                "net.ipv4.conf.default.send_redirects": "0",
+            },
+        ),
+        {"argv": ["ip", "netns", "exec", WAN, "iptables", "-P", "FORWARD", "DROP"]},
+        {"argv": ["ip", "netns", "exec", WAN, "ip6tables", "-P", "FORWARD", "DROP"]},
+        ip(
+            ["link set lo up"]
+            + [
+                line
+                for site in plan.sites
+                for line in (
+                    f"address add {site.gateway}/{site.subnet.split('/')[1]} dev {_gateway_interface(site.index)}",
+                    f"address add {site.gateway6}/{site.subnet6.split('/')[1]} dev {_gateway_interface(site.index)} nodad",
+                    f"link set {_gateway_interface(site.index)} up",
+                )
+            ],
+            WAN,
+        ),
+    ]
+    for node in plan.nodes:
+        site = plan.site(node.site)
+        commands.append(
+            ip(
+                [
+                    "link set lo up",
+                    f"address add {node.address}/{site.subnet.split('/')[1]} dev eth0",
+                    f"address add {node.address6}/{site.subnet6.split('/')[1]} dev eth0 nodad",
+                    "link set eth0 up",
+                    f"route add default via {site.gateway}",
+                    f"route add ::/0 via {site.gateway6}",
+                ],
+                node.name,
+            )
+        )
+    return commands
