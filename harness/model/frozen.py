@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+
+from harness.model.faults import Fault, nearest, refuse
 
 __all__ = ["Frozen", "Name"]
 
@@ -13,7 +15,22 @@ __all__ = ["Frozen", "Name"]
 class Frozen(BaseModel):
     """An immutable model; a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, validate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        faults = [
+            Fault((key,), f"unknown key {key!r}", f"one of: {', '.join(known)}", nearest(key, known))
+            for key in data
+            if key not in known and key not in cls.model_fields
+        ]
+        if faults:
+            raise refuse(*faults)
+        return data
 
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
