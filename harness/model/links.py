@@ -8,7 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["GilbertElliott", "Impairment", "JitterDistribution"]
+from pydantic import Field, model_validator
+
+from harness.model.faults import Fault, refuse
+from harness.model.frozen import Frozen, Name
+from harness.model.quantities import Duration
+
+__all__ = ["GilbertElliott", "Impairment", "JitterDistribution", "LinkDefaults", "LinkSpec"]
 
 JitterDistribution = Literal["normal", "pareto", "uniform"]
 
@@ -57,3 +63,35 @@ class Impairment:
     corrupt: float = 0.0
     rate_bps: float | None = None
     queue_bytes: int | None = None
+
+
+class LinkDefaults(Frozen):
+    """What a link starts from where it says nothing itself."""
+
+    rtt: Duration | None = Field(default=None, description="round-trip time, applied half each way")
+
+
+class LinkSpec(Frozen):
+    """A link between two sites, both directions alike."""
+
+    between: tuple[Name, Name] = Field(description="the two sites")
+    rtt: Duration | None = Field(default=None, description="round-trip time, applied half each way")
+
+    @model_validator(mode="after")
+    def _check(self) -> LinkSpec:
+        if self.between[0] == self.between[1]:
+            raise refuse(Fault(("between",), f"a link from {self.between[0]!r} to itself", "two different sites"))
+        return self
+
+    def endpoints(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """Every site name the link mentions, with where in the link it stands."""
+        return ((("between", 0), self.between[0]), (("between", 1), self.between[1]))
+
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """The (source, target) site pairs the link describes."""
+        return (self.between, (self.between[1], self.between[0]))
+
+    def impairment(self, defaults: LinkDefaults) -> Impairment:
+        """What one direction does."""
+        rtt = self.rtt if self.rtt is not None else defaults.rtt
+        return Impairment(delay_s=(rtt or 0.0) / 2)
