@@ -1,0 +1,103 @@
+"""A stack: the client environment an agent runs in, as data.
+
+A stack says which Python, which packages and which messaging driver; it can be built anywhere (see
+`harness.stack.build`). Everything that could change a measurement stands here: package versions, oslo.config
+options, and environment variables of the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import AfterValidator, Field
+
+from harness.model.frozen import Frozen
+
+__all__ = ["Adapter", "Driver", "OptionValue", "StackName", "StackSpec", "check_requirement"]
+
+#: How an agent speaks to the bus: through oslo.messaging, through a raw client, or not at all.
+Adapter = Literal["oslo", "kombu", "proton", "loopback"]
+
+#: The wire protocol a stack's client speaks: AMQP 0-9-1 to RabbitMQ, AMQP 1.0 to a router, or none.
+Driver = Literal["rabbit", "amqp1", "none"]
+
+#: Value of an oslo.config option, as JSON carries it.
+OptionValue = bool | int | float | str
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?\Z")
+_PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError(f"{value!r} is not a usable stack name: lower-case letters, digits, inner dots and hyphens")
+    return value
+
+
+def _check_python(value: str) -> str:
+    if not _PYTHON.match(value) and not PurePosixPath(value).is_absolute():
+        raise ValueError(f"{value!r} is neither a Python version such as 3.11 nor an absolute path of an interpreter")
+    return value
+
+
+def check_requirement(value: str) -> str:
+    """A requirement that says exactly which version. Raises ValueError with the reason.
+
+    Accepted are `name==version`, with extras and markers, and direct references (`name @ URL`).
+    """
+    try:
+        requirement = Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"{value!r} is not a package requirement: {error}") from None
+    pinned = any(part.operator in ("==", "===") and not part.version.endswith(".*") for part in requirement.specifier)
+    if requirement.url is None and not pinned:
+        raise ValueError(f"{value!r} does not pin a version; write it like {requirement.name}==1.2.3")
+    return value
+
+
+StackName = Annotated[str, AfterValidator(_check_name)]
+Pinned = Annotated[str, AfterValidator(check_requirement)]
+
+
+class StackSpec(Frozen):
+    """A client environment.
+
+    Attributes:
+        name: how scenarios refer to it, e.g. "oslo-14.7.3-rabbit".
+        python: version ("3.11", "3.11.7") or absolute path of the interpreter; None for the controller's own.
+        requirements: packages, each pinned to one version.
+        constraints: versions for packages that `requirements` only pull in (pinned as well).
+        driver: wire protocol its client speaks.
+        adapters: agent adapters that work in it.
+        options: oslo.config options by group ("" or "DEFAULT" for the default group); a workload may override them.
+        env: environment variables of its processes, e.g. MALLOC_ARENA_MAX.
+    """
+
+    name: StackName
+    python: Annotated[str, AfterValidator(_check_python)] | None = None
+    requirements: tuple[Pinned, ...] = ()
+    constraints: tuple[Pinned, ...] = ()
+    driver: Driver = "none"
+    adapters: tuple[Adapter, ...] = Field(default=("loopback",), min_length=1)
+    options: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
+    env: Mapping[str, str] = Field(default_factory=dict)
+
+    def version_of(self, package: str) -> str | None:
+        """The version this stack pins a package to, None if it does not name the package (or names it by URL)."""
+        wanted = _normal(package)
+        for text in (*self.requirements, *self.constraints):
+            requirement = Requirement(text)
+            if _normal(requirement.name) == wanted:
+                for part in requirement.specifier:
+                    if part.operator in ("==", "==="):
+                        return part.version
+        return None
+
+
+def _normal(name: str) -> str:
+    """A package name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,302 @@
+"""Builds stacks into virtual environments, each once, in a cache keyed by what is in it.
+
+    <cache>/stacks/<key>/venv               the environment, built where it stays (a virtualenv is bound to its path)
+    <cache>/stacks/<key>/requirements.lock  what the installer resolved to, exact versions
+    <cache>/stacks/<key>/stack.json         the specification it was built from
+    <cache>/stacks/<key>/.complete          written last: without it the directory is rubbish and is rebuilt
+    <cache>/stacks/<key>.lock               held while building
+
+Two stacks with the same packages on the same interpreter share one environment: names, options and environment
+variables are not part of the key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uv
+
+from harness.errors import StackFailure
+from harness.model.stack import StackSpec
+from harness.stack.hints import remedy_for
+from harness.stack.interpreter import Interpreter, find_interpreter
+
+__all__ = ["StackEnvironment", "build_stack", "build_stacks", "default_cache", "stack_key"]
+
+#: Raised with every change to how an environment is built, so that older ones are not taken for current.
+_RECIPE = 1
+
+#: What must import in an environment before it counts as built, by (adapter, driver).
+_IMPORTS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("oslo", "rabbit"): ("oslo_messaging", "oslo_messaging._drivers.impl_rabbit"),
+    ("oslo", "amqp1"): ("oslo_messaging", "oslo_messaging._drivers.impl_amqp1", "proton", "pyngus"),
+    ("kombu", "rabbit"): ("kombu", "amqp"),
+    ("proton", "amqp1"): ("proton", "proton.utils"),
+}
+
+_CHECK = """
+import importlib, sys, warnings
+warnings.simplefilter("ignore")
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StackEnvironment:
+    """A built stack.
+
+    Attributes:
+        name: the stack's name.
+        key: content key; equal keys mean equal environments on this host.
+        python: interpreter of the virtual environment.
+        freeze: installed packages as `name==version`, sorted.
+        python_version: full version of the interpreter, e.g. "3.11.7".
+    """
+
+    name: str
+    key: str
+    python: Path
+    freeze: tuple[str, ...]
+    python_version: str
+
+
+def default_cache() -> Path:
+    """Where built environments are kept: $HARNESS_CACHE, else $XDG_CACHE_HOME/femdc-harness, else ~/.cache/..."""
+    explicit = os.environ.get("HARNESS_CACHE")
+    if explicit:
+        return Path(explicit).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "femdc-harness"
+
+
+def stack_key(spec: StackSpec, interpreter: Interpreter) -> str:
+    """The content key: packages, interpreter and platform; 20 hexadecimal digits."""
+    content = {
+        "recipe": _RECIPE,
+        "requirements": sorted(spec.requirements),
+        "constraints": sorted(spec.constraints),
+        "python": [interpreter.path, interpreter.version, interpreter.implementation],
+        "platform": [platform.system(), platform.machine(), *platform.libc_ver()],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def build_stack(
+    spec: StackSpec,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+    timeout_s: float = 900.0,
+) -> StackEnvironment:
+    """Build a stack, or find it built.
+
+    Args:
+        spec: what to build.
+        cache: cache directory (default: `default_cache()`).
+        progress: called with one line of text per step.
+        timeout_s: longest wait for one installer command, and for another process that builds the same stack.
+
+    Raises StackFailure with the installer's last lines and a remedy.
+    """
+    say = progress or (lambda _line: None)
+    interpreter = find_interpreter(spec)
+    key = stack_key(spec, interpreter)
+    stacks = (cache or default_cache()) / "stacks"
+    home = stacks / key
+    try:
+        stacks.mkdir(parents=True, exist_ok=True)
+        with _exclusive(stacks / f"{key}.lock", spec, say, timeout_s):
+            if not _is_complete(home):
+                shutil.rmtree(home, ignore_errors=True)
+                home.mkdir()
+                _install(spec, interpreter, home, say, timeout_s)
+                (home / ".complete").touch()
+                say("built")
+    except OSError as error:
+        raise StackFailure(
+            f"the environment cannot be written: {error}",
+            where=f"stack {spec.name}",
+            remedy="make room or set HARNESS_CACHE to a directory that can be written",
+        ) from error
+    _check_imports(spec, home)
+    freeze = tuple((home / "requirements.lock").read_text().splitlines())
+    return StackEnvironment(spec.name, key, _python_of(home), freeze, interpreter.version)
+
+
+def build_stacks(
+    specs: Iterable[StackSpec],
+    *,
+    cache: Path | None = None,
+    jobs: int = 2,
+    progress: Callable[[str, str], None] | None = None,
+    timeout_s: float = 900.0,
+) -> dict[str, StackEnvironment]:
+    """Build several stacks, `jobs` at a time; environments by stack name.
+
+    `progress` is called with (stack name, line), from several threads. All builds end before the first failure
+    (in the order given) is raised as StackFailure.
+    """
+
+    def build(spec: StackSpec) -> StackEnvironment:
+        def say(line: str) -> None:
+            if progress is not None:
+                progress(spec.name, line)
+
+        return build_stack(spec, cache=cache, progress=say, timeout_s=timeout_s)
+
+    wanted = {spec.name: spec for spec in specs}
+    with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="stack") as pool:
+        futures = {name: pool.submit(build, spec) for name, spec in wanted.items()}
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _python_of(home: Path) -> Path:
+    return home / "venv" / "bin" / "python"
+
+
+def _is_complete(home: Path) -> bool:
+    """Whether the environment was finished and its base interpreter is still there (the link does not dangle)."""
+    return (home / ".complete").exists() and _python_of(home).exists()
+
+
+def _install(
+    spec: StackSpec, interpreter: Interpreter, home: Path, say: Callable[[str], None], timeout_s: float
+) -> None:
+    python = _python_of(home)
+    (home / "stack.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
+    venv = ["venv", "--quiet", "--no-project", "--no-config", "--python", interpreter.path, str(home / "venv")]
+    _uv(venv, spec, say, timeout_s)
+    if spec.requirements:
+        (home / "requirements.in").write_text("".join(f"{line}\n" for line in spec.requirements))
+        (home / "constraints.in").write_text("".join(f"{line}\n" for line in spec.constraints))
+        install = ["pip", "install", "--python", str(python), "--compile-bytecode"]
+        install += ["--constraints", str(home / "constraints.in"), "--requirements", str(home / "requirements.in")]
+        _uv(install, spec, say, timeout_s)
+    frozen = _uv(["pip", "freeze", "--python", str(python)], spec, lambda _line: None, timeout_s)
+    (home / "requirements.lock").write_text("".join(f"{line}\n" for line in sorted(frozen)))
+
+
+def _uv(arguments: Sequence[str], spec: StackSpec, say: Callable[[str], None], timeout_s: float) -> list[str]:
+    """Run uv; the lines of its standard output. Its standard error goes to `say` line by line."""
+    command = [uv.find_uv_bin(), *arguments]
+    environment: dict[str, Any] = {**os.environ, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    environment.pop("VIRTUAL_ENV", None)
+    last: deque[str] = deque(maxlen=25)
+    deadline = time.monotonic() + timeout_s
+    with (
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        ) as process,
+        ThreadPoolExecutor(max_workers=2) as readers,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        def follow(stream: Iterable[str]) -> None:
+            for line in stream:
+                if line.strip():
+                    last.append(line.rstrip())
+                    say(line.strip())
+
+        following = readers.submit(follow, process.stderr)
+        reading = readers.submit(process.stdout.read)
+        try:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _kill_group(process.pid)
+            raise StackFailure(
+                f"the installer did not finish within {timeout_s:g} s",
+                where=f"stack {spec.name}",
+                remedy="check the connection to the package index, then run again: what was fetched is kept",
+            ) from None
+        except BaseException:
+            _kill_group(process.pid)
+            raise
+        following.result()
+        output = reading.result()
+    if process.returncode != 0:
+        tail = "\n".join(last)
+        raise StackFailure(
+            f"the installer failed (exit status {process.returncode}); its last lines:\n{tail}",
+            where=f"stack {spec.name}",
+            remedy=remedy_for(tail),
+        )
+    return output.splitlines()
+
+
+def _kill_group(pid: int) -> None:
+    """End the installer and the compilers it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _check_imports(spec: StackSpec, home: Path) -> None:
+    """Import what its adapters need. Raises StackFailure naming the module: a driver may be gone from a release."""
+    modules = [module for adapter in spec.adapters for module in _IMPORTS.get((adapter, spec.driver), ())]
+    checked = home / ".imports"
+    wanted = " ".join(dict.fromkeys(modules))
+    if not modules or (checked.exists() and wanted in checked.read_text().splitlines()):
+        return
+    result = subprocess.run(
+        [str(_python_of(home)), "-I", "-c", _CHECK, *wanted.split()],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if result.returncode != 0:
+        tail = "\n".join(result.stderr.strip().splitlines()[-6:])
+        raise StackFailure(
+            f"the environment is built but its client does not import:\n{tail}",
+            where=f"stack {spec.name}",
+            expected=f"modules for adapters {', '.join(spec.adapters)} with driver {spec.driver}: {wanted}",
+            remedy=remedy_for(tail),
+        )
+    with checked.open("a") as file:
+        file.write(wanted + "\n")
+
+
+@contextmanager
+def _exclusive(path: Path, spec: StackSpec, say: Callable[[str], None], timeout_s: float) -> Iterator[None]:
+    """Hold a lock file against other threads and processes; the kernel lets it go when the holder dies."""
+    deadline = time.monotonic() + timeout_s
+    waiting = False
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    say("waiting for another build of the same environment")
+                    waiting = True
+                if time.monotonic() > deadline:
+                    raise StackFailure(
+                        f"another process has been building it for {timeout_s:g} s",
+                        where=f"stack {spec.name}",
+                        remedy=f"see who holds {path}",
+                    ) from None
+                time.sleep(0.1)
+        yield
