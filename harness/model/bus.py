@@ -1,0 +1,136 @@
+"""The buses a scenario can put to the test, as its file describes them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.model.faults import Fault, refuse, unknown_name
+from harness.model.frozen import Frozen, Name
+
+__all__ = ["BusSpec", "LoopbackBus", "RabbitmqBus", "RouterBus"]
+
+
+def _sites(value: object) -> object:
+    """`core` and `[core, edge-a]` are as good as `{core: 1, edge-a: 1}`."""
+    if isinstance(value, str):
+        return {value: 1}
+    if isinstance(value, list):
+        counts: dict[str, int] = {}
+        for site in value:
+            counts[str(site)] = counts.get(str(site), 0) + 1
+        return counts
+    return value
+
+
+Sites = Annotated[dict[Name, Annotated[int, Field(ge=1, le=64)]], BeforeValidator(_sites), Field(min_length=1)]
+
+
+class RabbitmqBus(Frozen):
+    """RabbitMQ: one broker, or a cluster of all brokers named."""
+
+    kind: Literal["rabbitmq"]
+    at: Sites = Field(description="where the brokers stand: a site, a list of sites, or sites with numbers of brokers")
+    config: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="lines for rabbitmq.conf, over the harness's own"
+    )
+
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Brokers of a cluster are joined all with all, by themselves."""
+        return ()
+
+
+class RouterBus(Frozen):
+    """AMQP 1.0 routers: one at each named site, joined into a graph."""
+
+    kind: Literal["router"]
+    at: Sites = Field(description="where the routers stand: a site or a list of sites, one router each")
+    graph: Literal["mesh", "line", "ring", "star"] | tuple[tuple[Name, Name], ...] = Field(
+        default="mesh",
+        description="how interior routers are joined: mesh (each with each), line and ring (in the order of `at`), "
+        "star (the first with each other), or a list of pairs of sites",
+    )
+    edge: tuple[Name, ...] = Field(
+        default=(), description="sites whose router is an edge router; each is joined by the graph to one interior router"
+    )
+    implementation: Literal["auto", "skrouterd", "embedded"] = Field(
+        default="auto", description="auto: a real router where there is one, else the embedded stand-in"
+    )
+
+    @model_validator(mode="after")
+    def _check_graph(self) -> RouterBus:
+        faults = [
+            Fault(("at", site), f"{count} routers at one site", "one router per site")
+            for site, count in self.at.items()
+            if count != 1
+        ]
+        faults += [unknown_name(("edge", i), "router at site", site, list(self.at)) for i, site in enumerate(self.edge) if site not in self.at]
+        if isinstance(self.graph, tuple):
+            for index, pair in enumerate(self.graph):
+                faults += [
+                    unknown_name(("graph", index, k), "router at site", site, list(self.at))
+                    for k, site in enumerate(pair)
+                    if site not in self.at
+                ]
+                if pair[0] == pair[1]:
+                    faults.append(Fault(("graph", index), f"a router at {pair[0]!r} joined to itself", "two different sites"))
+        if faults:
+            raise refuse(*faults)
+        apart = self._unreached()
+        if apart:
+            raise refuse(
+                Fault(("graph",), f"the graph does not reach the router at {', '.join(sorted(apart))}", "a connected graph")
+            )
+        for site in self.edge:
+            peers = [b if a == site else a for a, b in self.edges() if site in (a, b)]
+            if len(peers) != 1 or peers[0] in self.edge:
+                raise refuse(
+                    Fault(
+                        ("edge",),
+                        f"the edge router at {site!r} is joined to {', '.join(peers) or 'none'}",
+                        "exactly one interior router",
+                    )
+                )
+        return self
+
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """The joined pairs of sites, each once; the first of a pair is the one that connects."""
+        sites = list(self.at)
+        if isinstance(self.graph, tuple):
+            return tuple(dict.fromkeys((a, b) for a, b in self.graph))
+        if self.graph == "line":
+            return tuple(pairwise(sites))
+        if self.graph == "ring":
+            closing = [(sites[-1], sites[0])] if len(sites) > 2 else []
+            return (*pairwise(sites), *closing)
+        if self.graph == "star":
+            return tuple((site, sites[0]) for site in sites[1:])
+        interior = [site for site in sites if site not in self.edge]
+        mesh = [(a, b) for i, a in enumerate(interior) for b in interior[:i]]
+        return (*mesh, *((site, interior[0]) for site in self.edge if interior))
+
+    def _unreached(self) -> set[str]:
+        todo, reached = [next(iter(self.at))], set[str]()
+        while todo:
+            here = todo.pop()
+            if here not in reached:
+                reached.add(here)
+                todo += [b if a == here else a for a, b in self.edges() if here in (a, b)]
+        return set(self.at) - reached
+
+
+class LoopbackBus(Frozen):
+    """No bus at all: clients and servers meet inside the agent. The harness's own floor, and its quickest test."""
+
+    kind: Literal["loopback"]
+    at: dict[Name, int] = Field(default_factory=dict, max_length=0, description="nothing to place")
+
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Nothing to join."""
+        return ()
+
+
+#: The registration list of bus kinds a scenario may name.
+BusSpec = Annotated[RabbitmqBus | RouterBus | LoopbackBus, Field(discriminator="kind")]

@@ -1,0 +1,109 @@
+"""A scenario: the file that says what is put to the test, where, under which load, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.model.bus import BusSpec
+from harness.model.faults import Fault, refuse, unknown_name
+from harness.model.frozen import Frozen, Name
+from harness.model.quantities import Duration
+from harness.model.stack import StackName, StackSpec
+from harness.model.topology import Topology
+from harness.model.workload import Workload
+
+__all__ = ["BusUse", "Load", "Scenario", "System"]
+
+
+class BusUse(Frozen):
+    """One bus of a system, and the client environment its clients and servers use."""
+
+    bus: BusSpec = Field(description="the bus")
+    stack: StackName = Field(description="the stack of its clients and servers")
+
+
+class System(Frozen):
+    """One system under test: a bus with a stack, or several of them by name (a hybrid)."""
+
+    bus: BusSpec | None = Field(default=None, description="the one bus of this system")
+    stack: StackName | None = Field(default=None, description="the stack of its clients and servers")
+    buses: dict[Name, BusUse] = Field(default_factory=dict, description="several buses, by the name workloads use")
+
+    @model_validator(mode="after")
+    def _check(self) -> System:
+        if self.buses and (self.bus is not None or self.stack is not None):
+            raise refuse(Fault(("buses",), "a system has either one bus or several", "bus and stack, or buses"))
+        if not self.buses and self.bus is None:
+            raise refuse(Fault((), "a system needs a bus", "bus and stack, or buses"))
+        if self.bus is not None and self.stack is None:
+            raise refuse(Fault((), "a system needs a stack for its clients", "stack: NAME"))
+        return self
+
+    def uses(self) -> Mapping[str, BusUse]:
+        """All its buses by name; a single one is called "main"."""
+        if self.buses:
+            return self.buses
+        return {"main": BusUse.model_construct(bus=self.bus, stack=self.stack)}
+
+
+class Load(Frozen):
+    """The load's time line: warm-up (discarded), duration (kept), drain (waiting for what is still under way)."""
+
+    warmup: Duration = Field(default="5s", description="load before measuring; discarded")
+    duration: Duration = Field(default="30s", description="measured load")
+    drain: Duration = Field(default="10s", description="longest wait for operations still under way")
+
+    @model_validator(mode="after")
+    def _check(self) -> Load:
+        if self.duration <= 0:
+            raise refuse(Fault(("duration",), "the load must last some time", "duration: 30s"))
+        return self
+
+
+def _named(value: Any) -> Any:
+    """A stack's name is its key."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: {**stack, "name": name} if isinstance(stack, Mapping) and "name" not in stack else stack
+        for name, stack in value.items()
+    }
+
+
+class Scenario(Frozen):
+    """What is put to the test, where, under which load, and how often."""
+
+    name: Name = Field(description="name of the scenario; its results go to results/<name>/")
+    title: str = Field(default="", description="one line for people")
+    about: str = Field(default="", description="what it is meant to show")
+    topology: str | Topology = Field(description="path of a topology file, relative to this file, or a topology itself")
+    systems: dict[Name, System] = Field(min_length=1, description="the systems under test, each run in cells of its own")
+    workloads: dict[Name, Workload] = Field(min_length=1, description="what the clients do, all at once")
+    load: Load = Field(default_factory=dict, validate_default=True, description="for how long")
+    stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
+        default_factory=dict, description="client environments beside the shipped ones"
+    )
+    repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="values by dotted key of this file or the topology, e.g. links.core-edge-a.rtt; all combinations are run",
+    )
+    seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
+
+    @model_validator(mode="after")
+    def _check_buses(self) -> Scenario:
+        faults = []
+        for system_name, system in self.systems.items():
+            uses = system.uses()
+            for name, workload in self.workloads.items():
+                if workload.bus not in uses:
+                    fault = unknown_name(
+                        ("workloads", name, "bus"), f"bus in system {system_name!r} called", workload.bus, list(uses)
+                    )
+                    faults.append(fault)
+        if faults:
+            raise refuse(*faults)
+        return self
