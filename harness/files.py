@@ -1,0 +1,161 @@
+"""Reads scenario and topology files and makes the plan of a run: the door between the file system and the pure core."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadFile, BadInput, Finding
+from harness.model.document import Document, parse_document, validate
+from harness.model.scenario import Scenario
+from harness.model.stack import StackSpec
+from harness.model.topology import Topology
+from harness.plan.cell import CellPlan
+from harness.plan.planner import Impossible, cell_order, plan_cell
+from harness.plan.sweep import TOPOLOGY_KEYS, points, substitute
+from harness.stack.shipped import SHIPPED
+
+__all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document"]
+
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A valid scenario with everything its plan needs.
+
+    Attributes:
+        scenario, topology: the frozen objects of the unswept files.
+        document: the scenario's own file.
+        topology_document: the topology's file (the scenario's own where it stands inline).
+        stacks: shipped stacks and the scenario's own, by name.
+    """
+
+    scenario: Scenario
+    topology: Topology
+    document: Document
+    topology_document: Document
+    stacks: Mapping[str, StackSpec]
+
+
+def read_document(path: Path) -> Document:
+    """Read and parse one YAML file. Raises BadInput or BadFile."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise BadInput("the file is too large for a scenario or topology", where=str(path), expected="at most 4 MiB")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
+    return parse_document(text, str(path))
+
+
+def load_topology(path: Path) -> tuple[Topology, Document]:
+    """A topology file as a frozen object. Raises BadInput or BadFile."""
+    document = read_document(path)
+    return validate(document, Topology), document
+
+
+def load_scenario(path: Path) -> LoadedScenario:
+    """A scenario file and the topology it names, checked as far as possible without planning.
+
+    Raises:
+        BadInput, BadFile: something in either file is wrong.
+    """
+    document = read_document(path)
+    scenario = validate(document, Scenario)
+    if isinstance(scenario.topology, Topology):
+        topology, topology_document = scenario.topology, document
+    else:
+        target = path.parent / scenario.topology
+        if not target.is_file():
+            finding = document.finding(
+                ("topology",), f"there is no file {scenario.topology!r}", f"a path relative to {path.parent or '.'}"
+            )
+            raise BadFile((finding,))
+        topology, topology_document = load_topology(target)
+    stacks = {stack.name: stack for stack in SHIPPED} | dict(scenario.stacks)
+    return LoadedScenario(scenario, topology, document, topology_document, stacks)
+
+
+def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[CellPlan, ...]:
+    """All cells of a run, in the order they will be run.
+
+    Args:
+        systems: only these of the scenario's systems; all if empty.
+
+    Raises:
+        BadFile, BadInput: something cannot be carried out; says where in which file.
+    """
+    unknown = [name for name in systems if name not in loaded.scenario.systems]
+    if unknown:
+        raise BadInput(
+            f"the scenario has no system {unknown[0]!r}",
+            where=loaded.document.file,
+            expected="one of: " + ", ".join(loaded.scenario.systems),
+        )
+    chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
+    variants = [
+        (system, point, *_at_point(loaded, point)) for point in points(loaded.scenario.sweep) for system in chosen
+    ]
+    order = cell_order([(v[0], v[1]) for v in variants], loaded.scenario.repetitions, loaded.scenario.seed)
+    cells = []
+    for position, (index, repetition) in enumerate(order):
+        system, point, scenario, topology = variants[index]
+        try:
+            cells.append(
+                plan_cell(
+                    scenario,
+                    topology,
+                    loaded.stacks,
+                    system=system,
+                    point=point,
+                    cell_id=_cell_id(system, point, repetition),
+                    repetition=repetition,
+                    order=position,
+                )
+            )
+        except Impossible as impossible:
+            findings: list[Finding] = [
+                loaded.document.finding(fault.at, fault.what, fault.expected, fault.suggestion)
+                for fault in impossible.faults
+            ]
+            raise BadFile(tuple(findings)) from None
+    return tuple(cells)
+
+
+def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenario, Topology]:
+    if not point:
+        return loaded.scenario, loaded.topology
+    data = copy.deepcopy(dict(loaded.document.data))
+    inline = loaded.topology_document is loaded.document
+    topology_data = data["topology"] if inline else copy.deepcopy(dict(loaded.topology_document.data))
+    for key, value in point.items():
+        of_topology = key.split(".")[0] in TOPOLOGY_KEYS
+        substitute(
+            loaded.topology_document if of_topology else loaded.document,
+            key,
+            value,
+            topology_data if of_topology else data,
+            loaded.document,
+        )
+    try:
+        scenario = validate(loaded.document, Scenario, data=data)
+        if isinstance(scenario.topology, Topology):
+            return scenario, scenario.topology
+        return scenario, validate(loaded.topology_document, Topology, data=topology_data)
+    except BadFile as bad:
+        shown = ", ".join(f"{key} = {value!r}" for key, value in point.items())
+        raise BadFile(
+            (loaded.document.finding(("sweep",), f"the point {shown} makes the scenario invalid"), *bad.findings)
+        ) from None
+
+
+def _cell_id(system: str, point: Mapping[str, Any], repetition: int) -> str:
+    parts = [system, *(f"{key.split('.')[-2:][0]}-{value}" for key, value in point.items()), f"r{repetition}"]
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts)).strip("-").lower()[:100]

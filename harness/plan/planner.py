@@ -1,0 +1,293 @@
+"""From a scenario to its cells. Pure: equal inputs give equal plans, and everything that will happen stands in them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.model.bus import RabbitmqBus, RouterBus
+from harness.model.faults import Fault, unknown_name
+from harness.model.links import Impairment
+from harness.model.scenario import Scenario, System
+from harness.model.stack import StackSpec
+from harness.model.topology import Topology
+from harness.plan.addresses import node_addresses, site_plans
+from harness.plan.cell import (
+    AgentPlan,
+    BusNodePlan,
+    BusPlan,
+    CellPlan,
+    LabPlan,
+    LinkPlan,
+    NodePlan,
+    NodeRole,
+    PairPlan,
+    Phases,
+)
+from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
+from harness.plan.seeds import derive
+from harness.plan.tasks import client_task, server_task, topic_name
+
+__all__ = ["Impossible", "cell_order", "directed_links", "plan_cell"]
+
+#: How the components of a bus kind are called in node names.
+_COMPONENT = {"rabbitmq": "broker", "router": "router"}
+#: Which wire protocol the clients of a bus kind must speak.
+_DRIVER = {"rabbitmq": "rabbit", "router": "amqp1", "loopback": "none"}
+#: Agents are numbered in 16 bits, and one number is kept for "unknown".
+_MAX_AGENTS = 65_535
+
+
+class Impossible(Exception):
+    """A scenario that reads well but cannot be carried out; `faults` are located below the scenario."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(fault.what for fault in faults))
+
+
+def directed_links(topology: Topology) -> tuple[LinkPlan, ...]:
+    """Every direction of every link of a topology."""
+    plans = []
+    for name, spec in topology.links.items():
+        impairment: Impairment = spec.impairment(topology.defaults)
+        plans += [LinkPlan(name, source, target, impairment) for source, target in spec.directions()]
+    return tuple(plans)
+
+
+def cell_order(cells: Sequence[tuple[str, Mapping[str, Any]]], repetitions: int, seed: int) -> list[tuple[int, int]]:
+    """The order of running: (index of the cell, 1-based repetition).
+
+    Each repetition runs every cell once before the next begins, so that drift of the machine meets all alike; from
+    the second repetition on the order within one is drawn at random (METHODS: interleaved).
+    """
+    order = []
+    for repetition in range(1, repetitions + 1):
+        block = list(range(len(cells)))
+        if repetitions > 1:
+            random.Random(derive(seed, "order", repetition)).shuffle(block)
+        order += [(index, repetition) for index in block]
+    return order
+
+
+def plan_cell(
+    scenario: Scenario,
+    topology: Topology,
+    stacks: Mapping[str, StackSpec],
+    *,
+    system: str,
+    point: Mapping[str, Any],
+    cell_id: str,
+    repetition: int,
+    order: int,
+) -> CellPlan:
+    """Plan one cell.
+
+    Args:
+        scenario, topology: with the point's values already in place.
+        stacks: every stack that may be named.
+        system: which of the scenario's systems.
+
+    Raises:
+        Impossible: with every reason found.
+    """
+    builder = _Builder(scenario, topology, stacks, system, derive(scenario.seed, cell_id))
+    plan = CellPlan(
+        id=cell_id,
+        system=system,
+        repetition=repetition,
+        order=order,
+        seed=builder.seed,
+        point=dict(point),
+        lab=builder.lab(),
+        buses=tuple(builder.buses.values()),
+        agents=tuple(builder.agents()),
+        pairs=tuple(builder.pairs()),
+        phases=Phases(scenario.load.warmup, scenario.load.duration, scenario.load.drain),
+        stacks=tuple(dict.fromkeys(use.stack for use in builder.spec.uses().values())),
+    )
+    if builder.faults:
+        raise Impossible(tuple(dict.fromkeys(builder.faults)))
+    return plan
+
+
+class _Builder:
+    """Collects the parts of one cell, and the faults met on the way."""
+
+    def __init__(
+        self, scenario: Scenario, topology: Topology, stacks: Mapping[str, StackSpec], system: str, seed: int
+    ) -> None:
+        self.scenario = scenario
+        self.topology = topology
+        self.stacks = stacks
+        self.system = system
+        self.seed = seed
+        self.spec: System = scenario.systems[system]
+        self.faults: list[Fault] = []
+        self.links = directed_links(topology)
+        self.distances = Distances(self.links)
+        self.sites = {site.name: site for site in site_plans(topology.sites)}
+        self._check_sites()
+        self._check_stacks()
+        if self.faults:
+            raise Impossible(tuple(self.faults))
+        self._addresses: dict[str, Iterator[tuple[str, str]]] = {
+            name: node_addresses(site) for name, site in self.sites.items()
+        }
+        self._nodes: dict[str, NodePlan] = {}
+        self.buses = {name: self._bus(name) for name in self.spec.uses()}
+        for workload in scenario.workloads.values():
+            for site in sorted({*workload.clients, *workload.servers}, key=list(self.sites).index):
+                self._node(f"host-{site}", site, "host")
+
+    # -- checks that need both files --------------------------------------------------------------------------------
+
+    def _check_sites(self) -> None:
+        known = list(self.sites)
+        for at, sites in self._placements():
+            self.faults += [unknown_name((*at, site), "site", site, known) for site in sites if site not in self.sites]
+
+    def _placements(self) -> Iterator[tuple[tuple[str | int, ...], list[str]]]:
+        base: tuple[str | int, ...] = ("systems", self.system)
+        if self.spec.bus is not None:
+            yield (*base, "bus", "at"), list(self.spec.bus.at)
+        for name, use in self.spec.buses.items():
+            yield (*base, "buses", name, "bus", "at"), list(use.bus.at)
+        for name, workload in self.scenario.workloads.items():
+            yield ("workloads", name, "clients"), list(workload.clients)
+            yield ("workloads", name, "servers"), list(workload.servers)
+
+    def _check_stacks(self) -> None:
+        for name, use in self.spec.uses().items():
+            at: tuple[str | int, ...] = ("systems", self.system)
+            at = (*at, "buses", name, "stack") if self.spec.buses else (*at, "stack")
+            stack = self.stacks.get(use.stack)
+            if stack is None:
+                self.faults.append(unknown_name(at, "stack", use.stack, list(self.stacks)))
+            elif stack.driver != _DRIVER[use.bus.kind]:
+                self.faults.append(
+                    Fault(
+                        at,
+                        f"stack {use.stack!r} speaks {stack.driver}, which a {use.bus.kind} bus does not",
+                        f"a stack with driver {_DRIVER[use.bus.kind]}",
+                    )
+                )
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _node(self, name: str, site: str, role: NodeRole) -> None:
+        if name in self._nodes:
+            return
+        address = next(self._addresses[site], None)
+        if address is None:
+            subnet = self.sites[site].subnet
+            raise Impossible([Fault(("topology",), f"site {site!r} has more nodes than its network {subnet} has addresses")])
+        self._nodes[name] = NodePlan(name, site, role, *address)
+
+    def _bus(self, name: str) -> BusPlan:
+        spec = self.spec.uses()[name].bus
+        if not isinstance(spec, (RabbitmqBus, RouterBus)):
+            return BusPlan(name, spec.kind, ())
+        prefix = _COMPONENT[spec.kind] if name == "main" else f"{name}-{_COMPONENT[spec.kind]}"
+        components: list[tuple[str, str]] = []
+        for site, count in spec.at.items():
+            components += [(f"{prefix}-{site}" + (f"-{k}" if k > 1 else ""), site) for k in range(1, count + 1)]
+        if isinstance(spec, RouterBus):
+            named = {site: component for component, site in components}
+            peers = {component: tuple(named[b] for a, b in spec.edges() if a == site) for component, site in components}
+            options: dict[str, Any] = {"implementation": spec.implementation}
+        else:
+            peers = {a: tuple(b for b, _ in components if b != a) for a, _ in components}
+            options = {"config": dict(spec.config)}
+        self._check_bus_links(name, peers, dict(components))
+        for component, site in components:
+            self._node(component, site, "bus")
+        edges = spec.edge if isinstance(spec, RouterBus) else ()
+        nodes = tuple(BusNodePlan(component, site, peers[component], site in edges) for component, site in components)
+        return BusPlan(name, spec.kind, nodes, options, derive(self.seed, "bus", name))
+
+    def _check_bus_links(self, name: str, peers: Mapping[str, Sequence[str]], sites: Mapping[str, str]) -> None:
+        at: tuple[str | int, ...] = ("systems", self.system, *(("buses", name) if self.spec.buses else ()), "bus", "at")
+        for component, others in peers.items():
+            for other in others:
+                self._need_link(sites[component], sites[other], f"{component} to {other}", at)
+
+    def _need_link(self, a: str, b: str, purpose: str, at: tuple[str | int, ...]) -> None:
+        for source, target in ((a, b), (b, a)):
+            if not self.distances.linked(source, target):
+                self.faults.append(
+                    Fault(at, f"{purpose} needs a link from {source!r} to {target!r}", "that link in the topology")
+                )
+
+    def lab(self) -> LabPlan:
+        return LabPlan(tuple(self.sites.values()), tuple(self._nodes.values()), self.links)
+
+    # -- agents and pairs -------------------------------------------------------------------------------------------
+
+    def agents(self) -> Iterator[AgentPlan]:
+        """Servers first: they must listen before anyone calls."""
+        total = sum(sum(w.clients.values()) + sum(w.servers.values()) for w in self.scenario.workloads.values())
+        if total > _MAX_AGENTS:
+            self.faults.append(Fault(("workloads",), f"{total} agents in one cell", f"at most {_MAX_AGENTS}"))
+            return
+        index = 0
+        load, seed = self.scenario.load, self.seed
+        for role in ("server", "client"):
+            for workload, spec in self.scenario.workloads.items():
+                stack = self.stacks[self.spec.uses()[spec.bus].stack]
+                placed = spec.servers if role == "server" else spec.clients
+                count = sum(placed.values())
+                identities = [(site, k) for site, number in placed.items() for k in range(1, number + 1)]
+                for position, (site, k) in enumerate(identities):
+                    name = f"{workload}-{role}-{site}-{k}"
+                    component = attach(self.buses[spec.bus], site, self.distances)
+                    if component is None and self.buses[spec.bus].nodes:
+                        at = ("workloads", workload, f"{role}s", site)
+                        what = f"no component of bus {spec.bus!r} can be reached from {site!r}"
+                        self.faults.append(Fault(at, what, "links in both directions"))
+                        continue
+                    task = (
+                        server_task(name, index, workload, spec, site, stack, load, seed)
+                        if role == "server"
+                        else client_task(name, index, position / count, workload, spec, site, stack, load, seed)
+                    )
+                    yield AgentPlan(
+                        index=index,
+                        name=name,
+                        node=f"host-{site}",
+                        site=site,
+                        role="server" if role == "server" else "client",
+                        workload=workload,
+                        bus=spec.bus,
+                        bus_node=component.name if component else "",
+                        stack=stack.name,
+                        adapter=stack.adapters[0],
+                        task=task,
+                    )
+                    index += 1
+
+    def pairs(self) -> Iterator[PairPlan]:
+        for name, spec in self.scenario.workloads.items():
+            bus = self.buses[spec.bus]
+            for client_site in spec.clients:
+                servers = [client_site] if spec.targets == "per-site" else list(spec.servers)
+                try:
+                    servers = list(
+                        reached_servers(bus, client_site, servers, spec.pattern == "rpc-fanout", self.distances)
+                    )
+                    paths = {site: message_path(bus, client_site, site, self.distances) for site in servers}
+                except LookupError:
+                    continue  # the agent that cannot reach its bus has been reported
+                for server_site, path in paths.items():
+                    try:
+                        floor = one_way(path, self.distances)
+                        if spec.round_trip:
+                            floor += one_way(path[::-1], self.distances)
+                    except LookupError:
+                        at = ("workloads", name, "clients", client_site)
+                        self.faults.append(Fault(at, f"no link along {' - '.join(path)}", "a link between neighbours"))
+                        continue
+                    yield PairPlan(name, client_site, server_site, topic_name(name, spec, server_site), path, floor, spec.round_trip)
+
+
