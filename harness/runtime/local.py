@@ -320,6 +320,14 @@ class LocalRuntime:
         Path(self.workdir(WAN)).mkdir(parents=True)
         self._batch(network_commands(plan))
 
+    def log_text(self, log: str, *, last_bytes: int = 4096) -> str:
+        try:
+            with (self._logs / f"{log}.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
     def interface(self, site: str) -> str:
         return _gateway_interface(self._opened().site(site).index)
 

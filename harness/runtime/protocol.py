@@ -114,6 +114,9 @@ class Runtime(Protocol):
     ) -> Completed:
         """Run a short command in the node (or in WAN) and wait for it. Raises LabFailure on time-out."""
 
+    def log_text(self, log: str, *, last_bytes: int = 4096) -> str:
+        """The end of what has been written to logs/<log>.log so far, decoded with replacement; "" if nothing."""
+
     def interface(self, site: str) -> str:
         """Name of the wan gateway's network interface on that site's segment."""
 
