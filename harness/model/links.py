@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +14,15 @@ from harness.model.faults import Fault, refuse
 from harness.model.frozen import Frozen, Name
 from harness.model.quantities import Duration
 
-__all__ = ["GilbertElliott", "Impairment", "JitterDistribution", "LinkDefaults", "LinkSpec"]
+__all__ = [
+    "GilbertElliott",
+    "Impairment",
+    "JitterDistribution",
+    "LinkDefaults",
+    "LinkSpec",
+    "effective",
+    "severed",
+]
 
 JitterDistribution = Literal["normal", "pareto", "uniform"]
 
@@ -42,7 +50,7 @@ class Impairment:
 
     Attributes:
         delay_s: one-way delay, seconds.
-        jitter_s: spread of the delay, seconds (standard deviation for normal, scale for pareto, half-width for uniform).
+        jitter_s: spread of the delay, seconds (normal: standard deviation; pareto: scale; uniform: half the width).
         jitter_distribution: shape of the jitter.
         reorder: whether jitter may overtake; False keeps packets in order.
         loss: independent loss probability per packet, 0..1.
@@ -63,6 +71,25 @@ class Impairment:
     corrupt: float = 0.0
     rate_bps: float | None = None
     queue_bytes: int | None = None
+
+
+#: A rate without a declared queue gets one that holds this long at that rate, but never less than these bytes.
+_QUEUE_S = 0.1
+_LEAST_QUEUE_BYTES = 64 * 1024
+
+
+def effective(impairment: Impairment) -> Impairment:
+    """The impairment with everything spelt out that every backend needs: a rate has its queue, no rate has none."""
+    if impairment.rate_bps is None:
+        return impairment if impairment.queue_bytes is None else replace(impairment, queue_bytes=None)
+    if impairment.queue_bytes is not None:
+        return impairment
+    return replace(impairment, queue_bytes=max(_LEAST_QUEUE_BYTES, round(impairment.rate_bps / 8 * _QUEUE_S)))
+
+
+def severed(impairment: Impairment) -> Impairment:
+    """What a direction does while it is cut: lose everything."""
+    return replace(impairment, loss=1.0, burst_loss=None)
 
 
 class LinkDefaults(Frozen):
