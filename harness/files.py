@@ -46,7 +46,9 @@ def read_document(path: Path) -> Document:
     """Read and parse one YAML file. Raises BadInput or BadFile."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise BadInput("the file is too large for a scenario or topology", where=str(path), expected="at most 4 MiB")
+            raise BadInput(
+                "the file is too large for a scenario or topology", where=str(path), expected="at most 4 MiB"
+            )
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None

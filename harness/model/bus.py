@@ -53,7 +53,8 @@ class RouterBus(Frozen):
         "star (the first with each other), or a list of pairs of sites",
     )
     edge: tuple[Name, ...] = Field(
-        default=(), description="sites whose router is an edge router; each is joined by the graph to one interior router"
+        default=(),
+        description="sites whose router is an edge router; each is joined by the graph to one interior router",
     )
     implementation: Literal["auto", "skrouterd", "embedded"] = Field(
         default="auto", description="auto: a real router where there is one, else the embedded stand-in"
@@ -66,7 +67,11 @@ class RouterBus(Frozen):
             for site, count in self.at.items()
             if count != 1
         ]
-        faults += [unknown_name(("edge", i), "router at site", site, list(self.at)) for i, site in enumerate(self.edge) if site not in self.at]
+        faults += [
+            unknown_name(("edge", i), "router at site", site, list(self.at))
+            for i, site in enumerate(self.edge)
+            if site not in self.at
+        ]
         if isinstance(self.graph, tuple):
             for index, pair in enumerate(self.graph):
                 faults += [
@@ -75,13 +80,19 @@ class RouterBus(Frozen):
                     if site not in self.at
                 ]
                 if pair[0] == pair[1]:
-                    faults.append(Fault(("graph", index), f"a router at {pair[0]!r} joined to itself", "two different sites"))
+                    faults.append(
+                        Fault(("graph", index), f"a router at {pair[0]!r} joined to itself", "two different sites")
+                    )
         if faults:
             raise refuse(*faults)
         apart = self._unreached()
         if apart:
             raise refuse(
-                Fault(("graph",), f"the graph does not reach the router at {', '.join(sorted(apart))}", "a connected graph")
+                Fault(
+                    ("graph",),
+                    f"the graph does not reach the router at {', '.join(sorted(apart))}",
+                    "a connected graph",
+                )
             )
         for site in self.edge:
             peers = [b if a == site else a for a, b in self.edges() if site in (a, b)]

@@ -108,7 +108,8 @@ def parse_document(text: str, file: str) -> Document:
             return result
         if isinstance(node, yaml.SequenceNode):
             return [
-                build(item, (*path, index), item.start_mark.line + 1, depth + 1) for index, item in enumerate(node.value)
+                build(item, (*path, index), item.start_mark.line + 1, depth + 1)
+                for index, item in enumerate(node.value)
             ]
         try:
             return loader.construct_object(node)
@@ -184,7 +185,10 @@ def _words(kind: str, message: str, value: Any, context: Mapping[str, Any]) -> t
     if kind in ("literal_error", "enum"):
         return f"{shown} is not known here", f"one of {context['expected']}"
     if kind.startswith("union_tag"):
-        return f"{shown}: {message}", f"one of {context.get('expected_tags', '')}" if "expected_tags" in context else None
+        return (
+            f"{shown}: {message}",
+            f"one of {context.get('expected_tags', '')}" if "expected_tags" in context else None,
+        )
     words = {
         "string_type": "text",
         "int_type": "a whole number",

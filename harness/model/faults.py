@@ -49,4 +49,6 @@ def unknown_name(at: tuple[str | int, ...], kind: str, name: object, known: Sequ
 
 def refuse(*faults: Fault) -> PydanticCustomError:
     """The error to raise from a validator for these faults."""
-    return PydanticCustomError(FAULTS, "{summary}", {"summary": "; ".join(f.what for f in faults), FAULTS: list(faults)})
+    return PydanticCustomError(
+        FAULTS, "{summary}", {"summary": "; ".join(f.what for f in faults), FAULTS: list(faults)}
+    )

@@ -80,7 +80,9 @@ class Scenario(Frozen):
     title: str = Field(default="", description="one line for people")
     about: str = Field(default="", description="what it is meant to show")
     topology: str | Topology = Field(description="path of a topology file, relative to this file, or a topology itself")
-    systems: dict[Name, System] = Field(min_length=1, description="the systems under test, each run in cells of its own")
+    systems: dict[Name, System] = Field(
+        min_length=1, description="the systems under test, each run in cells of its own"
+    )
     workloads: dict[Name, Workload] = Field(min_length=1, description="what the clients do, all at once")
     load: Load = Field(default_factory=dict, validate_default=True, description="for how long")
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(

@@ -50,7 +50,9 @@ class Workload(Frozen):
         description="open: operations are due by the clock, whatever happened before; closed: the next one follows the last",
     )
     rate: Frequency | None = Field(default=None, description="operations per second of each client (open mode)")
-    arrivals: Literal["constant", "poisson"] = Field(default="constant", description="spacing of operations (open mode)")
+    arrivals: Literal["constant", "poisson"] = Field(
+        default="constant", description="spacing of operations (open mode)"
+    )
     pause: Duration = Field(default=0, description="think time between operations (closed mode)")
     payload: Size = Field(default="1KiB", description="bytes of each message's payload")
     timeout: Duration = Field(default="10s", description="how long a client waits for an operation")

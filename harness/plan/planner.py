@@ -182,7 +182,9 @@ class _Builder:
         address = next(self._addresses[site], None)
         if address is None:
             subnet = self.sites[site].subnet
-            raise Impossible([Fault(("topology",), f"site {site!r} has more nodes than its network {subnet} has addresses")])
+            raise Impossible(
+                [Fault(("topology",), f"site {site!r} has more nodes than its network {subnet} has addresses")]
+            )
         self._nodes[name] = NodePlan(name, site, role, *address)
 
     def _bus(self, name: str) -> BusPlan:
@@ -288,6 +290,12 @@ class _Builder:
                         at = ("workloads", name, "clients", client_site)
                         self.faults.append(Fault(at, f"no link along {' - '.join(path)}", "a link between neighbours"))
                         continue
-                    yield PairPlan(name, client_site, server_site, topic_name(name, spec, server_site), path, floor, spec.round_trip)
-
-
+                    yield PairPlan(
+                        name,
+                        client_site,
+                        server_site,
+                        topic_name(name, spec, server_site),
+                        path,
+                        floor,
+                        spec.round_trip,
+                    )

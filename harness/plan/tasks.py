@@ -38,7 +38,9 @@ def worker_count(spec: Workload) -> int:
     return min(256, max(4, math.ceil(spec.rate * min(spec.timeout, 2.0)) + 1))
 
 
-def _common(name: str, index: int, workload: str, spec: Workload, stack: StackSpec, load: Load, seed: int) -> dict[str, Any]:
+def _common(
+    name: str, index: int, workload: str, spec: Workload, stack: StackSpec, load: Load, seed: int
+) -> dict[str, Any]:
     return {
         "agent": index,
         "name": name,
@@ -57,7 +59,15 @@ def _common(name: str, index: int, workload: str, spec: Workload, stack: StackSp
 
 
 def client_task(
-    name: str, index: int, position: float, workload: str, spec: Workload, site: str, stack: StackSpec, load: Load, seed: int
+    name: str,
+    index: int,
+    position: float,
+    workload: str,
+    spec: Workload,
+    site: str,
+    stack: StackSpec,
+    load: Load,
+    seed: int,
 ) -> Mapping[str, Any]:
     """The task of a client.
 
