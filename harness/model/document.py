@@ -164,10 +164,7 @@ def _path_in_data(data: Any, location: Sequence[str | int]) -> Path:
     path: list[str | int] = []
     here = data
     for step in location:
-        if isinstance(here, Mapping) and step in here:
-            here = here[step]
-            path.append(step)
-        elif isinstance(here, list) and isinstance(step, int) and 0 <= step < len(here):
+        if (isinstance(here, Mapping) and step in here) or (isinstance(here, list) and isinstance(step, int) and 0 <= step < len(here)):
             here = here[step]
             path.append(step)
     return tuple(path)

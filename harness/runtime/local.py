@@ -30,6 +30,7 @@ from typing import IO, Any
 
 from harness.errors import LabFailure, MissingCapability
 from harness.plan.cell import LabPlan
+from harness.runtime.host_files import HostFiles
 from harness.runtime.labs import LabRecord
 from harness.runtime.protocol import WAN, Completed
 
@@ -110,7 +111,7 @@ class LocalRuntime:
     def __init__(self, run_id: str, logs: Path, *, rootless: bool | None = None) -> None:
         self._run_id = run_id
         self._rootless = rootless
-        self._logs = logs
+        self._files = HostFiles(run_id, logs)
         self._plan: LabPlan | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -120,7 +121,6 @@ class LocalRuntime:
         self._replies: dict[int, _Reply] = {}
         self._pending: dict[int, tuple[IO[bytes], IO[bytes]]] = {}
         self._processes: dict[int, LocalProcess] = {}
-        self._scratch: Path | None = None
         self._record: LabRecord | None = None
         self._privilege = ""
         self._lost = False
@@ -139,8 +139,6 @@ class LocalRuntime:
                     expected=f"{program} on PATH",
                     remedy=f"install it, on Debian: apt-get install {package}",
                 )
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix=f"femdc-{self._run_id}-"))
         try:
             self._start_supervisor()
         except BaseException:
@@ -166,11 +164,10 @@ class LocalRuntime:
             self._reader.join(5.0)
         for process in self._processes.values():
             process._close_pipes()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._files.remove()
         if self._record is not None:
             self._record.remove()
-        self._channel = self._supervisor = self._scratch = self._record = None
+        self._channel = self._supervisor = self._record = None
 
     def _start_supervisor(self) -> None:
         reasons = []
@@ -196,11 +193,10 @@ class LocalRuntime:
         return ways
 
     def _try_supervisor(self, extra: Sequence[str]) -> str | None:
-        assert self._scratch is not None
-        hosts = self._scratch / "hosts"
+        hosts = self._files.scratch / "hosts"
         hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        errors = self._logs / "lab.log"
+        errors = self._files.logs / "lab.log"
         with theirs, errors.open("ab") as log:
             start = log.tell()
             self._supervisor = subprocess.Popen(
@@ -226,7 +222,7 @@ class LocalRuntime:
                 return log_read.read().decode(errors="replace").strip() or "the supervisor did not start"
         ours.settimeout(None)
         self._channel = ours
-        self._record = LabRecord.write(self._run_id, os.getpid(), self._supervisor.pid, self._scratch)
+        self._record = LabRecord.write(self._run_id, os.getpid(), self._supervisor.pid, self._files.scratch)
         self._reader = threading.Thread(target=self._read, name="lab-reader", daemon=True)
         self._reader.start()
         return None
@@ -310,23 +306,12 @@ class LocalRuntime:
     # -- the network ------------------------------------------------------------------------------------------------
 
     def open(self, plan: LabPlan) -> None:
-        assert self._scratch is not None
         self._plan = plan
         names = "".join(f"{node.address} {node.name}\n{node.address6} {node.name}\n" for node in plan.nodes)
-        with (self._scratch / "hosts").open("a") as hosts:
+        with (self._files.scratch / "hosts").open("a") as hosts:
             hosts.write(names)
-        for node in plan.nodes:
-            Path(self.workdir(node.name)).mkdir(parents=True)
-        Path(self.workdir(WAN)).mkdir(parents=True)
+        self._files.make_workdirs(node.name for node in plan.nodes)
         self._batch(network_commands(plan))
-
-    def log_text(self, log: str, *, last_bytes: int = 4096) -> str:
-        try:
-            with (self._logs / f"{log}.log").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return ""
 
     def interface(self, site: str) -> str:
         return _gateway_interface(self._opened().site(site).index)
@@ -339,27 +324,16 @@ class LocalRuntime:
     # -- files ------------------------------------------------------------------------------------------------------
 
     def workdir(self, node: str) -> str:
-        assert self._scratch is not None
-        return str(self._scratch / "nodes" / node)
+        return self._files.workdir(node)
 
     def put(self, node: str, source: Path, name: str) -> str:
-        target = Path(self.workdir(node), name)
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-        return str(target)
+        return self._files.put(node, source, name)
 
     def get(self, node: str, path: str, target: Path) -> None:
-        source = Path(path)
-        try:
-            if source.is_dir():
-                shutil.copytree(source, target)
-            else:
-                shutil.copy2(source, target)
-        except OSError as error:
-            raise LabFailure(f"cannot fetch {source.name}: {error.strerror}", where=node) from error
+        self._files.get(node, path, target)
+
+    def log_text(self, log: str, *, last_bytes: int = 4096) -> str:
+        return self._files.log_text(log, last_bytes)
 
     # -- processes --------------------------------------------------------------------------------------------------
 
@@ -372,7 +346,7 @@ class LocalRuntime:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> LocalProcess:
-        with (self._logs / f"{log}.log").open("ab") as stderr:
+        with (self._files.logs / f"{log}.log").open("ab") as stderr:
             return self._spawn(node, argv, env or {}, cwd, stderr)
 
     def _spawn(
@@ -522,7 +496,7 @@ def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
                 for site in plan.sites
                 for line in (
                     f"address add {site.gateway}/{site.subnet.split('/')[1]} dev {_gateway_interface(site.index)}",
-                    f"address add {site.gateway6}/{site.subnet6.split('/')[1]} dev {_gateway_interface(site.index)} nodad",
+                    f"address add {site.gateway6}/64 dev {_gateway_interface(site.index)} nodad",
                     f"link set {_gateway_interface(site.index)} up",
                 )
             ],

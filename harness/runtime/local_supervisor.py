@@ -12,7 +12,10 @@ Requests:  {"id", "op": "batch", "commands": [{"argv", "input"?}]}        -> {"i
 Events:    {"event": "exit", "pid", "status"}   status: exit code, or minus the signal number
 """
 
+from __future__ import annotations
+
 import array
+import contextlib
 import ctypes
 import json
 import os
@@ -22,13 +25,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 MAX_MESSAGE = 180_000
 CLONE_NEWNET = 0x40000000
+Send = Callable[[dict[str, Any]], None]
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def prepare_mounts(hosts_file):
+def prepare_mounts(hosts_file: str) -> None:
     """Give the lab its own /run (for named network namespaces and lock files) and its own /etc/hosts."""
     for argv in (
         ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"],
@@ -36,10 +42,10 @@ def prepare_mounts(hosts_file):
     ):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise SystemExit("%s: %s" % (" ".join(argv), done.stderr.strip()))
+            raise SystemExit(f"{' '.join(argv)}: {done.stderr.strip()}")
 
 
-def enter_network_namespace(name):
+def enter_network_namespace(name: str) -> None:
     fd = os.open("/run/netns/" + name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if libc.setns(fd, CLONE_NEWNET) != 0:
@@ -48,7 +54,7 @@ def enter_network_namespace(name):
         os.close(fd)
 
 
-def spawn(request, fds):
+def spawn(request: dict[str, Any], fds: Sequence[int]) -> int:
     """Fork and exec one process in a node's network namespace and in a session of its own; returns its pid."""
     ready_r, ready_w = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -64,7 +70,7 @@ def spawn(request, fds):
                 signal.signal(number, signal.SIG_DFL)
             os.execvpe(request["argv"][0], request["argv"], request["env"])
         except BaseException as error:
-            os.write(ready_w, ("%s: %s" % (request["argv"][0], error)).encode())
+            os.write(ready_w, f"{request['argv'][0]}: {error}".encode())
         finally:
             os._exit(127)
     os.close(ready_w)
@@ -76,9 +82,9 @@ def spawn(request, fds):
     return pid
 
 
-def batch(commands):
+def batch(commands: list[dict[str, Any]]) -> dict[str, Any]:
     """Run set-up commands one after the other in the lab's root namespace; stops at the first that fails."""
-    outputs = []
+    outputs: list[str] = []
     for command in commands:
         done = subprocess.run(
             command["argv"], input=command.get("input", ""), capture_output=True, text=True, check=False, timeout=60
@@ -96,7 +102,7 @@ def batch(commands):
     return {"outputs": outputs}
 
 
-def reap(children, send):
+def reap(children: set[int], send: Send) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -109,14 +115,12 @@ def reap(children, send):
             send({"event": "exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
 
 
-def signal_group(pid, number):
-    try:
+def signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
-def shutdown(children, send, grace_s):
+def shutdown(children: set[int], send: Send, grace_s: float) -> None:
     for pid in list(children):
         signal_group(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
@@ -125,15 +129,15 @@ def shutdown(children, send, grace_s):
         time.sleep(0.02)
 
 
-def serve(channel):
-    children = set()
+def serve(channel: socket.socket) -> None:
+    children: set[int] = set()
     wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
-    def send(message):
+    def send(message: dict[str, Any]) -> None:
         try:
             channel.send(json.dumps(message).encode())
         except OSError:
@@ -150,12 +154,12 @@ def serve(channel):
         data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(3 * 4))
         if not data:
             return
-        fds = array.array("i")
+        fds: array.array[int] = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         request = json.loads(data)
-        answer = {"id": request["id"]}
+        answer: dict[str, Any] = {"id": request["id"]}
         try:
             if request["op"] == "spawn":
                 answer["pid"] = spawn(request, list(fds))
@@ -177,7 +181,7 @@ def serve(channel):
         send(answer)
 
 
-def main():
+def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     # Python marks it inheritable for the exec that started this script; processes of the lab must not hold it.
     channel.set_inheritable(False)

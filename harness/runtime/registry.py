@@ -1,0 +1,55 @@
+"""The runtimes there are, and the choice of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+
+from harness.errors import BadInput
+from harness.runtime.fake import FakeRuntime
+from harness.runtime.local import LocalRuntime
+from harness.runtime.protocol import Runtime
+
+__all__ = ["BUILT_IN", "make_runtime", "runtimes"]
+
+RuntimeFactory = Callable[[str, Path], Runtime]
+
+#: Every runtime of ours by name.
+BUILT_IN: Mapping[str, RuntimeFactory] = MappingProxyType({"local": LocalRuntime, "fake": FakeRuntime})
+
+_ENTRY_POINTS = "femdc_harness.runtimes"
+
+
+def runtimes() -> dict[str, RuntimeFactory]:
+    """Built-in runtimes, then those other distributions register under `femdc_harness.runtimes`.
+
+    Raises BadInput when one takes the name of another.
+    """
+    found = dict(BUILT_IN)
+    for entry in entry_points(group=_ENTRY_POINTS):
+        if entry.name in found:
+            raise BadInput(
+                f"two runtimes are called {entry.name!r}",
+                where=entry.value,
+                remedy="uninstall one of the distributions that provide it",
+            )
+        found[entry.name] = entry.load()
+    return found
+
+
+def make_runtime(name: str, run_id: str, logs: Path) -> Runtime:
+    """A runtime by name, not yet entered.
+
+    Args:
+        run_id: identity everything it makes will carry.
+        logs: directory that receives the logs of its processes.
+
+    Raises:
+        BadInput: no runtime has that name.
+    """
+    known = runtimes()
+    if name not in known:
+        raise BadInput(f"there is no runtime {name!r}", expected=f"one of: {', '.join(known)}")
+    return known[name](run_id, logs)
