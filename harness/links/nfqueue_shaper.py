@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import queue
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import LabFailure, LinkFailure
 from harness.links import gateway
+from harness.links.dialogue import Dialogue, Ended, Silent
 from harness.links.envelope import judge_emulator
 from harness.links.wire import impairment_from_json, impairment_to_json
 from harness.model.links import Impairment, effective, severed
 from harness.plan.cell import LinkPlan
 from harness.runtime.archive import build_archive
-from harness.runtime.protocol import WAN, NodeProcess, Runtime
+from harness.runtime.protocol import WAN, Runtime
 
 __all__ = ["NfqueueShaper"]
 
@@ -35,9 +32,7 @@ class NfqueueShaper:
         self._links: dict[tuple[str, str], Impairment] = {}
         self._cut: set[tuple[str, str]] = set()
         self._numbers: dict[tuple[str, str], int] = {}
-        self._process: NodeProcess | None = None
-        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._turn = threading.Lock()
+        self._dialogue: Dialogue | None = None
         self._closed = False
 
     @property
@@ -81,8 +76,7 @@ class NfqueueShaper:
 
     def resume(self) -> None:
         """Start a new emulator after the old one died, with what was in force last."""
-        process = self._process
-        if process is not None and process.poll() is None:
+        if self._dialogue is not None and self._dialogue.process.poll() is None:
             raise LinkFailure("the emulator is still running", remedy="resume only after check() has failed")
         self._launch()
         for source, target in sorted(self._cut):
@@ -119,7 +113,6 @@ class NfqueueShaper:
     def evidence(self) -> Mapping[str, Any]:
         """The emulator's own account, judged by `harness.links.envelope`."""
         answer = self._ask({"op": "evidence"})
-        answer.pop("ok")
         return {"backend": self.name, **answer, **judge_emulator(answer)}
 
     def check(self) -> None:
@@ -131,16 +124,12 @@ class NfqueueShaper:
         if self._closed or self._lab is None:
             return
         self._closed = True
-        lab, process = self._lab, self._process
+        lab = self._lab
         try:
             gateway.refuse_all(lab, sorted({lab.interface(source) for source, _ in self._links}))
         finally:
-            if process is not None and process.poll() is None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-                if process.wait(2.0) is None:
-                    process.signal(9)
-                    process.wait(2.0)
+            if self._dialogue is not None:
+                self._dialogue.end()
 
     def _known(self, source: str, target: str, request: dict[str, Any]) -> dict[str, Any]:
         if (source, target) not in self._links:
@@ -150,10 +139,7 @@ class NfqueueShaper:
     def _launch(self) -> None:
         lab = self._lab
         assert lab is not None
-        process = lab.start(WAN, [lab.python, self._archive], log="links")
-        self._process = process
-        self._answers = queue.SimpleQueue()
-        threading.Thread(target=_pass_lines, args=(process, self._answers), name="links answers", daemon=True).start()
+        self._dialogue = Dialogue(lab.start(WAN, [lab.python, self._archive], log="links"))
         described = [
             {
                 "queue": number,
@@ -166,48 +152,27 @@ class NfqueueShaper:
         self._ask({"op": "apply", "links": described})
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float = _ANSWER_S) -> dict[str, Any]:
-        with self._turn:
-            process = self._process
-            if process is None or self._closed:
-                raise LinkFailure("no link is in force", expected="apply() before anything else, nothing after close()")
-            if process.poll() is not None:
-                raise self._died(process)
-            try:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()
-                line = self._answers.get(timeout=timeout_s)
-            except queue.Empty:
-                raise LinkFailure(
-                    f"the link emulator did not answer within {timeout_s:g} s",
-                    where=f"node {WAN}",
-                    expected="an answer; while it hangs no packet crosses between sites",
-                    remedy="see logs/links.log; the machine may be overloaded",
-                ) from None
-            except OSError:
-                raise self._died(process) from None
-            if not line:
-                raise self._died(process)
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.get("ok"):
+        if self._dialogue is None or self._closed:
+            raise LinkFailure("no link is in force", expected="apply() before anything else, nothing after close()")
+        try:
+            answer = self._dialogue.ask(request, timeout_s)
+        except Silent:
+            raise LinkFailure(
+                f"the link emulator did not answer within {timeout_s:g} s",
+                where=f"node {WAN}",
+                expected="an answer; while it hangs no packet crosses between sites",
+                remedy="see logs/links.log; the machine may be overloaded",
+            ) from None
+        except Ended as ended:
+            raise LinkFailure(
+                f"the link emulator has ended (status {ended.status}): nothing crosses between sites any more",
+                where=f"node {WAN}",
+                expected="a running emulator",
+                remedy="see logs/links.log; the run's results are not valid",
+            ) from None
+        if not answer.pop("ok"):
             raise LinkFailure(f"the link emulator refused {request['op']}: {answer.get('error')}", where=f"node {WAN}")
         return answer
-
-    def _died(self, process: NodeProcess) -> LinkFailure:
-        status = process.wait(1.0)
-        return LinkFailure(
-            f"the link emulator has ended (status {status}): nothing crosses between sites any more",
-            where=f"node {WAN}",
-            expected="a running emulator",
-            remedy="see logs/links.log; the run's results are not valid",
-        )
-
-
-def _pass_lines(process: NodeProcess, answers: queue.SimpleQueue[bytes]) -> None:
-    """Move the emulator's answers into a queue; an empty one says it has closed its end."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in iter(process.stdout.readline, b""):
-            answers.put(line)
-    answers.put(b"")
 
 
 def _send_archive(lab: Runtime) -> str:
