@@ -1,0 +1,1 @@
+"""Pure functions from recorded figures to statements about them. No I/O: `harness.report.findings` feeds them."""

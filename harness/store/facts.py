@@ -1,0 +1,37 @@
+"""Names of the facts a cell records (`CellWriter.set`) that reports and analysis know, and their shapes.
+
+All are plain JSON and optional: a report leaves out what was not recorded, and says so where it matters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BUSES",
+    "BUS_METRICS_AFTER",
+    "BUS_METRICS_BEFORE",
+    "CLOCK",
+    "LINKS_AFTER",
+    "LINKS_BEFORE",
+    "RUNTIME",
+    "SHAPER",
+    "STACKS",
+]
+
+#: {"shared": bool, ...}: whether all agents and the controller read one CLOCK_MONOTONIC; one-way times need it.
+CLOCK: Final = "clock"
+#: {bus name: what Bus.facts() returned}; `stand_in: true` is announced in the first line of every report.
+BUSES: Final = "buses"
+#: {bus name: what Bus.metrics() returned}, before and after the load.
+BUS_METRICS_BEFORE: Final = "bus_metrics_before"
+BUS_METRICS_AFTER: Final = "bus_metrics_after"
+#: [{"a": site, "b": site, "declared_rtt_s": x, "measured_rtt_s": y, "ok": bool, ...}], one per pair of sites.
+LINKS_BEFORE: Final = "links_before"
+LINKS_AFTER: Final = "links_after"
+#: {"name": backend, "valid": bool, "why": [...], ...}: the link shaper's evidence about itself.
+SHAPER: Final = "shaper"
+#: {stack name: {"python": "3.11.2", "packages": ["oslo.messaging==14.7.3", ...]}}
+STACKS: Final = "stacks"
+#: what Runtime.facts() returned.
+RUNTIME: Final = "runtime"

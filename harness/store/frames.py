@@ -1,0 +1,299 @@
+"""Tidy DataFrames over a run's cells: one row per observation, units in column names, text as categories.
+
+Frames are built column by column straight from the files, so that memory is bounded by the columns asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.agent.records import WARMUP
+from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
+from harness.errors import BadInput
+from harness.store.places import UNKNOWN, by_agent, server_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from harness.store.cell import Cell
+    from harness.store.schema import CellRecord
+
+__all__ = ["DELIVERY_COLUMNS", "LATENCY_COLUMNS", "delivery_frame", "latency_frame", "ledger_frame", "sample_frame"]
+
+#: Columns of Run.latency, in order.
+LATENCY_COLUMNS = (
+    "cell",
+    "system",
+    "repetition",
+    "workload",
+    "pattern",
+    "client_site",
+    "server_site",
+    "agent",
+    "seq",
+    "due_s",
+    "response_ms",
+    "service_ms",
+    "send_delay_ms",
+    "outcome",
+)
+#: Columns of Run.deliveries, in order.
+DELIVERY_COLUMNS = (
+    "cell",
+    "system",
+    "repetition",
+    "workload",
+    "pattern",
+    "client_site",
+    "server_site",
+    "sender",
+    "receiver",
+    "seq",
+    "due_s",
+    "one_way_ms",
+    "work_ms",
+)
+
+_OK = "ok"
+Arrays = dict[str, Any]
+
+
+class _Labels:
+    """The categories of the text columns over all cells of a frame, fixed before any row is read."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        records = [cell.record for cell in cells if cell.record is not None]
+        agents = [agent for record in records for agent in record.agents]
+        self.cells = [cell.id for cell in cells]
+        self.systems = _distinct(cell.system for cell in cells)
+        self.workloads = _distinct(agent.workload for agent in agents)
+        self.patterns = _distinct(agent.pattern for agent in agents)
+        self.sites = _distinct([*(str(s["name"]) for r in records for s in r.sites), *(a.site for a in agents)])
+        self.agents = _distinct(agent.name for agent in agents)
+        self.outcomes = _distinct([_OK, *(name for agent in agents for name in agent.failures), _UNNAMED])
+
+
+_UNNAMED = "unnamed failure"
+
+
+def _distinct(names: Any) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _chosen(columns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    chosen = list(known if columns is None else columns)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise BadInput(f"no column {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
+    return chosen
+
+
+def _codes(values: NDArray[Any], labels: list[str]) -> Any:
+    # validate=False: the codes come from tables made of these very labels.
+    return pd.Categorical.from_codes(values, dtype=pd.CategoricalDtype(labels), validate=False)
+
+
+def _constant(code: int) -> Callable[[Arrays], NDArray[np.int16]]:
+    return lambda a: np.full(len(a["agent"]), code, np.int16)
+
+
+def _ms(nanoseconds: NDArray[np.int64]) -> NDArray[np.float64]:
+    return nanoseconds / 1e6
+
+
+def latency_frame(cells: Sequence[Cell], columns: Sequence[str] | None = None, *, warmup: bool = False) -> pd.DataFrame:
+    """One row per finished client operation; see Run.latency for the columns. Raises DamagedResult, BadInput."""
+    chosen = _chosen(columns, LATENCY_COLUMNS)
+    needs = {
+        "seq": ("seq",),
+        "due_s": ("due_ns",),
+        "response_ms": ("due_ns", "done_ns", "status"),
+        "service_ms": ("sent_ns", "done_ns", "status"),
+        "send_delay_ms": ("due_ns", "sent_ns"),
+        "outcome": ("status",),
+        "server_site": ("target", "peer"),
+    }
+    wanted = {"agent"}.union(*(needs.get(name, ()) for name in chosen)) | (set() if warmup else {"flags"})
+    labels = _Labels(cells)
+    return _frame(
+        cells,
+        chosen,
+        read=lambda cell: _measured(cell.operations(sorted(wanted)), warmup=warmup),
+        makers=lambda cell, record: {
+            **_labelled(cell, record, labels, client="agent"),
+            "agent": lambda a: by_agent(record, labels.agents, "name")[a["agent"]],
+            "seq": lambda a: a["seq"],
+            "due_s": lambda a: a["due_ns"] / 1e9,
+            "response_ms": lambda a: _where_ok(a, a["done_ns"] - a["due_ns"]),
+            "service_ms": lambda a: _where_ok(a, a["done_ns"] - a["sent_ns"]),
+            "send_delay_ms": lambda a: _ms(a["sent_ns"] - a["due_ns"]),
+            "server_site": lambda a: server_sites(record, labels.sites, a["agent"], a["target"], a["peer"]),
+            "outcome": lambda a: _outcomes(record, labels.outcomes, a["agent"], a["status"]),
+        },
+        categories={**_categories(labels), "agent": labels.agents, "outcome": labels.outcomes},
+    )
+
+
+def delivery_frame(
+    cells: Sequence[Cell], columns: Sequence[str] | None = None, *, warmup: bool = False
+) -> pd.DataFrame:
+    """One row per received message; see Run.deliveries for the columns. Raises DamagedResult, BadInput."""
+    chosen = _chosen(columns, DELIVERY_COLUMNS)
+    needs = {
+        "seq": ("seq",),
+        "due_s": ("due_ns",),
+        "one_way_ms": ("due_ns", "received_ns"),
+        "work_ms": ("received_ns", "done_ns"),
+    }
+    wanted = {"agent", "peer"}.union(*(needs.get(name, ()) for name in chosen)) | (set() if warmup else {"flags"})
+    labels = _Labels(cells)
+    return _frame(
+        cells,
+        chosen,
+        read=lambda cell: _measured(cell.deliveries(sorted(wanted)), warmup=warmup),
+        makers=lambda cell, record: {
+            **_labelled(cell, record, labels, client="peer"),
+            "sender": lambda a: by_agent(record, labels.agents, "name")[a["peer"]],
+            "receiver": lambda a: by_agent(record, labels.agents, "name")[a["agent"]],
+            "seq": lambda a: a["seq"],
+            "due_s": lambda a: a["due_ns"] / 1e9,
+            "one_way_ms": lambda a: (
+                _ms(a["received_ns"] - a["due_ns"]) if cell.shared_clock else np.full(len(a["agent"]), np.nan)
+            ),
+            "work_ms": lambda a: _ms(a["done_ns"] - a["received_ns"]),
+            "server_site": lambda a: by_agent(record, labels.sites, "site")[a["agent"]],
+        },
+        categories={**_categories(labels), "sender": labels.agents, "receiver": labels.agents},
+    )
+
+
+def sample_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """One row per process and sample; see Run.memory for the columns. Raises DamagedResult."""
+    frames = []
+    for cell in cells:
+        if cell.record is None:
+            continue
+        frame = cell.samples()
+        sites = {str(node["name"]): str(node["site"]) for node in cell.record.nodes}
+        frame.insert(0, "cell", cell.id)
+        frame.insert(1, "system", cell.system)
+        frame.insert(2, "repetition", cell.repetition)
+        frame.insert(3, "site", frame["node"].map(sites))
+        frames.append(frame)
+    if not frames:
+        return pd.DataFrame()
+    joined = pd.concat(frames, ignore_index=True)
+    texts = ["cell", "system", "site", "node", "process", "comm", "role"]
+    return joined.astype(dict.fromkeys(texts, "category"))
+
+
+def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """One row per client agent; see Run.delivery for the columns. Raises DamagedResult."""
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        if cell.record is None:
+            continue
+        agents = cell.agents
+        ledger = take_ledger(cell.record, cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS))
+        for row in ledger.rows:
+            agent = agents[row.agent]
+            rows.append(
+                {
+                    "cell": cell.id,
+                    "system": cell.system,
+                    "repetition": cell.repetition,
+                    "workload": agent.workload,
+                    "pattern": agent.pattern,
+                    "client_site": agent.site,
+                    **asdict(row),
+                    "agent": agent.name,
+                    "failures": "; ".join(f"{name}: {count}" for name, count in row.failures.items()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _labelled(
+    cell: Cell, record: CellRecord, labels: _Labels, client: str
+) -> dict[str, Callable[[Arrays], NDArray[Any]]]:
+    return {
+        "cell": _constant(labels.cells.index(cell.id)),
+        "system": _constant(labels.systems.index(cell.system)),
+        "repetition": _constant(cell.repetition),
+        "workload": lambda a: by_agent(record, labels.workloads, "workload")[a["agent"]],
+        "pattern": lambda a: by_agent(record, labels.patterns, "pattern")[a["agent"]],
+        "client_site": lambda a: by_agent(record, labels.sites, "site")[a[client]],
+    }
+
+
+def _categories(labels: _Labels) -> dict[str, list[str]]:
+    return {
+        "cell": labels.cells,
+        "system": labels.systems,
+        "workload": labels.workloads,
+        "pattern": labels.patterns,
+        "client_site": labels.sites,
+        "server_site": labels.sites,
+    }
+
+
+def _frame(
+    cells: Sequence[Cell],
+    chosen: Sequence[str],
+    *,
+    read: Callable[[Cell], Arrays],
+    makers: Callable[[Cell, CellRecord], dict[str, Callable[[Arrays], NDArray[Any]]]],
+    categories: dict[str, list[str]],
+) -> pd.DataFrame:
+    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in chosen}
+    for cell in cells:
+        if cell.record is None:
+            continue
+        arrays = read(cell)
+        make = makers(cell, cell.record)
+        for name in chosen:
+            pieces[name].append(make[name](arrays))
+    columns: dict[str, Any] = {}
+    for name in chosen:
+        parts = pieces.pop(name)
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.int16)
+        columns[name] = _codes(values, categories[name]) if name in categories else values
+    return pd.DataFrame(columns, copy=False)
+
+
+def _measured(arrays: Arrays, *, warmup: bool) -> Arrays:
+    if warmup:
+        return arrays
+    kept = (arrays.pop("flags") & WARMUP) == 0
+    if kept.all():
+        return arrays
+    for name in arrays:
+        arrays[name] = arrays[name][kept]
+    return arrays
+
+
+def _where_ok(arrays: Arrays, nanoseconds: NDArray[np.int64]) -> NDArray[np.float64]:
+    values = _ms(nanoseconds)
+    values[arrays["status"] != 0] = np.nan
+    return values
+
+
+def _outcomes(
+    record: CellRecord, labels: list[str], agent: NDArray[np.uint16], status: NDArray[np.uint16]
+) -> NDArray[np.int16]:
+    codes = {label: code for code, label in enumerate(labels)}
+    width = max((len(a.failures) for a in record.agents), default=0) + 2
+    named = np.full((max((a.index for a in record.agents), default=0) + 1, width), codes[_UNNAMED], np.int16)
+    named[:, 0] = codes[_OK]
+    for a in record.agents:
+        named[a.index, 1 : len(a.failures) + 1] = [codes[name] for name in a.failures]
+    return named[np.minimum(agent, len(named) - 1), np.minimum(status, width - 1)]
+
+
+assert UNKNOWN == -1  # what pandas takes for "no category"

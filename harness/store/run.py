@@ -1,0 +1,216 @@
+"""Reads a run: `load_run(path)` and the tidy views on it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from harness.errors import BadInput, DamagedResult
+from harness.store import frames
+from harness.store.atomic import writer_alive
+from harness.store.cell import Cell, open_cell
+from harness.store.layout import CELLS, LOCK, MANIFEST, SCENARIO, SCHEMA, safe_name
+from harness.store.schema import Manifest, RunState
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["Run", "load_run"]
+
+
+class Run:
+    """A run as read from the disk. Nothing but the records is in memory; every frame is read when asked for.
+
+    Attributes:
+        path: its directory.
+        manifest: what it is (harness.store.schema.Manifest).
+        state: "complete", "interrupted", "failed", "running" (a writer is at work), "unfinished" (its writer is gone).
+        all_cells: every planned cell, whatever became of it.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, state: RunState, cells: Sequence[Cell]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.state = state
+        self.all_cells = tuple(cells)
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.manifest.run
+
+    @property
+    def usable(self) -> tuple[Cell, ...]:
+        """The cells whose figures count: the valid ones."""
+        return tuple(cell for cell in self.all_cells if cell.state == "valid")
+
+    @property
+    def shown(self) -> tuple[Cell, ...]:
+        """The cells that have rows to show: valid, invalid, and those cut short; each with its state beside it."""
+        return tuple(cell for cell in self.all_cells if cell.readable)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that keeps this run from being whole and sound, one sentence each; empty for a good run."""
+        found = []
+        if self.state != "complete":
+            found.append(f"The run is {self.state}." + "".join(f" {why}." for why in self.manifest.why))
+        for cell in self.all_cells:
+            if cell.state != "valid":
+                reasons = "; ".join(cell.reasons)
+                found.append(f"Cell {cell.id} is {cell.state}" + (f": {reasons}." if reasons else "."))
+        return found + list(self.manifest.warnings)
+
+    @property
+    def resolved(self) -> str:
+        """The scenario as it ran, YAML. Raises DamagedResult."""
+        try:
+            return (self.path / SCENARIO).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedResult(f"the resolved scenario cannot be read ({error})", where=str(self.path)) from None
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row per cell: cell, system, repetition, state, reasons, operations, deliveries, and a column per axis."""
+        rows = []
+        for cell in self.all_cells:
+            files = cell.record.files if cell.record else {}
+            rows.append(
+                {
+                    "cell": cell.id,
+                    "system": cell.system,
+                    "repetition": cell.repetition,
+                    "state": cell.state,
+                    "reasons": "; ".join(cell.reasons),
+                    "operations": files["operations.parquet"].rows if "operations.parquet" in files else 0,
+                    "deliveries": files["deliveries.parquet"].rows if "deliveries.parquet" in files else 0,
+                    **{str(axis): value for axis, value in cell.point.items()},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @property
+    def latency(self) -> pd.DataFrame:
+        """One row per finished client operation of the valid cells, warm-up left out.
+
+        Columns: cell, system, repetition, workload, pattern, client_site, server_site (missing where an unanswered
+        operation could have been served at several), agent, seq, due_s (seconds from go), response_ms (done - due),
+        service_ms (done - sent), send_delay_ms (sent - due), outcome ("ok", or the failure's phase and class).
+        A failed operation has no response_ms and no service_ms: a time-out is not a latency.
+        """
+        return self.operations()
+
+    def operations(
+        self, columns: Sequence[str] | None = None, *, cells: Sequence[Cell] | None = None, warmup: bool = False
+    ) -> pd.DataFrame:
+        """Like `latency`, with only some columns, of some cells, with or without the warm-up."""
+        return frames.latency_frame(self.usable if cells is None else cells, columns, warmup=warmup)
+
+    @property
+    def deliveries(self) -> pd.DataFrame:
+        """One row per message a server or listener received, in the valid cells, warm-up left out.
+
+        Columns: cell, system, repetition, workload, pattern, client_site, server_site, sender, receiver, seq, due_s,
+        one_way_ms (received - due; missing unless all clocks of the cell are one), work_ms (done - received).
+        """
+        return frames.delivery_frame(self.usable)
+
+    @property
+    def delivery(self) -> pd.DataFrame:
+        """The delivery ledger, one row per client agent, warm-up included (a lost message is lost at any time).
+
+        Columns: cell, system, repetition, workload, pattern, client_site, agent, and the counts of
+        harness.analysis.delivery.LedgerRow, with `failures` as "name: count" text.
+        """
+        return frames.ledger_frame(self.shown)
+
+    @property
+    def memory(self) -> pd.DataFrame:
+        """One row per process and sample (1 Hz) of the cells that have rows.
+
+        Columns: cell, system, repetition, site, t_s (seconds from go), node, process, pid, comm, role, rss, pss, uss,
+        anonymous (bytes), fds, threads, sockets, cpu_user_s, cpu_system_s (seconds since the process began).
+        """
+        return frames.sample_frame(self.shown)
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that id. Raises BadInput."""
+        for cell in self.all_cells:
+            if cell.id == name:
+                return cell
+        raise BadInput(
+            f"no cell {name!r}", where=str(self.path), expected=", ".join(cell.id for cell in self.all_cells)
+        )
+
+    def __repr__(self) -> str:
+        valid = f"{len(self.usable)} of {len(self.all_cells)} cells valid"
+        return f"<Run {self.manifest.scenario}/{self.id}: {self.state}, {valid}>"
+
+    def _repr_html_(self) -> str:
+        head = f"<strong>{html.escape(self.manifest.scenario)}</strong> {html.escape(self.id)}: {self.state}"
+        notes = "".join(f"<li>{html.escape(text)}</li>" for text in self.problems)
+        table: Any = self.cells.to_html(index=False, border=0)
+        return f"<div><p>{head}</p>" + (f"<ul>{notes}</ul>" if notes else "") + f"{table}</div>"
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run.
+
+    Args:
+        path: the run's directory, or a directory of runs, whose newest run is read.
+
+    A cell that cannot be trusted (truncated, replaced or missing files) is there with state "damaged" and never
+    contributes a figure; `Run.problems` names it.
+
+    Raises:
+        BadInput: nothing of the kind there.
+        DamagedResult: the manifest cannot be read, or is of a newer harness.
+    """
+    from pathlib import Path
+
+    directory = Path(path)
+    if not (directory / MANIFEST).is_file():
+        directory = _newest(directory)
+    manifest = _manifest(directory / MANIFEST)
+    alive = writer_alive(directory / LOCK)
+    state: RunState = "unfinished" if manifest.state == "running" and not alive else manifest.state
+    cells = [open_cell(directory / CELLS / safe_name(e.id), e, writer_alive=alive) for e in manifest.cells]
+    return Run(directory, manifest, state, cells)
+
+
+def _newest(directory: Path) -> Path:
+    runs = sorted(manifest.parent for manifest in directory.glob(f"*/{MANIFEST}"))
+    if not runs:
+        raise BadInput(
+            "no result here",
+            where=str(directory),
+            expected=f"a run's directory (it holds {MANIFEST}), or a directory of runs",
+            remedy="run a scenario first: harness run SCENARIO",
+        )
+    return runs[-1]
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        content = path.read_bytes()
+        manifest = Manifest.model_validate_json(content)
+    except (OSError, ValidationError) as error:
+        first = str(error).strip().splitlines()
+        raise DamagedResult(
+            f"the manifest cannot be read ({'; '.join(line.strip() for line in first[:3])})",
+            where=str(path),
+            expected="manifest.json as the harness wrote it",
+            remedy="restore it from a copy; without it nothing says what the cells are",
+        ) from None
+    if manifest.schema_ > SCHEMA:
+        raise DamagedResult(
+            f"the result was written with layout {manifest.schema_}, this harness reads up to {SCHEMA}",
+            where=str(path),
+            remedy="read it with a newer harness",
+        )
+    return manifest
