@@ -1,0 +1,45 @@
+"""The table of failures: every kind of failure an agent met, by the phase it struck in and its exception class."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["Failures", "WrongReply"]
+
+#: More kinds than this are counted together; a table must not grow with the load.
+_MOST = 1000
+
+
+class WrongReply(Exception):
+    """The answer does not belong to the request."""
+
+
+class Failures:
+    """Numbers kinds of failure from 1 in the order met; 0 means success. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def code(self, phase: str, error: BaseException) -> int:
+        """The status for an exception, "phase:Class"; a remote exception adds the class raised at the far end."""
+        name = f"{phase}:{type(error).__name__}"
+        remote = getattr(error, "exc_type", None)
+        if isinstance(remote, str):
+            name += f".{remote}"
+        return self.named(name)
+
+    def named(self, name: str) -> int:
+        """The status of a failure by its name."""
+        with self._lock:
+            code = self._codes.get(name)
+            if code is None:
+                if len(self._codes) >= _MOST:
+                    return self._codes.setdefault("other:TooManyKinds", len(self._codes) + 1)
+                code = self._codes[name] = len(self._codes) + 1
+            return code
+
+    def names(self) -> list[str]:
+        """All names; status s is names()[s - 1]."""
+        with self._lock:
+            return list(self._codes)

@@ -1,0 +1,141 @@
+"""The load generator: performs operations when they are due, from a fixed pool of threads.
+
+Open loop: each worker takes the next operation under a lock, sleeps until that operation is due itself, and performs
+it; there is no dispatcher whose hand-off would add to the send delay. When all workers are busy at an operation's due
+instant it starts late and is marked as starved: its latency counts from when it was due, and the result says how
+often it happened.
+
+Closed loop: each worker performs, pauses, performs again. Asked for by name, because published evaluations did so.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+
+from harness.agent.clock import now, precise_timers, sleep_until
+from harness.agent.schedule import due_offsets
+
+if TYPE_CHECKING:
+    from harness.agent.task import Task
+
+__all__ = ["Load", "Operation"]
+
+#: Performs operation `seq`, due at an instant (ns); `starved` if no worker was free at that instant.
+Operation = Callable[[int, int, bool], None]
+
+_NS = 1_000_000_000
+
+
+class Load:
+    """One stretch of load, from a go.
+
+    Args:
+        task: schedule, durations, workers and seed.
+        operation: performs one operation and never raises.
+        start: instant (ns) the schedule's offsets count from.
+        first: number of the first operation.
+        schedule: instead of the task's.
+        count: at most so many operations.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        operation: Operation,
+        start: int,
+        *,
+        first: int = 0,
+        schedule: Mapping[str, Any] | None = None,
+        count: int | None = None,
+    ) -> None:
+        plan = dict(schedule or task.schedule)
+        self._operation = operation
+        self._start = start
+        self._length = task.warmup_s + task.duration_s
+        self._count = count
+        self._closed = plan["kind"] == "closed"
+        self._pause = int(float(plan.get("pause_s") or 0.0) * _NS)
+        if self._closed:
+            self._count = count if count is not None else plan.get("count")
+            self._offsets: Iterator[int] = iter(())
+            self._shadow: Iterator[int] = iter(())
+        else:
+            self._offsets = due_offsets(plan, self._length, task.seed)
+            self._shadow = due_offsets(plan, self._length, task.seed)
+        self._shadow_next = next(self._shadow, None)
+        self._first = first
+        self._taken = 0
+        self._due = 0
+        self._lock = threading.Lock()
+        self.stop = threading.Event()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(task.workers)
+        ]
+
+    def begin(self) -> None:
+        """Start the workers."""
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def next_number(self) -> int:
+        """Number of the first operation nobody has taken."""
+        with self._lock:
+            return self._first + self._taken
+
+    def due_by(self, instant: int) -> int:
+        """How many operations were due at an instant; instants of successive calls must not decrease.
+
+        For a closed loop, how many were begun. Not thread-safe: for one reporting thread.
+        """
+        if self._closed:
+            return self._taken
+        while (
+            self._shadow_next is not None
+            and self._start + self._shadow_next <= instant
+            and (self._count is None or self._due < self._count)
+        ):
+            self._due += 1
+            self._shadow_next = next(self._shadow, None)
+        return self._due
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until every worker has ended. Whether they have."""
+        deadline = None if timeout_s is None else now() + int(timeout_s * _NS)
+        for worker in self._workers:
+            worker.join(None if deadline is None else max(0.0, (deadline - now()) / _NS))
+        return not any(worker.is_alive() for worker in self._workers)
+
+    def _work(self) -> None:
+        precise_timers()
+        if self._closed:
+            self._work_closed()
+        else:
+            self._work_open()
+
+    def _work_open(self) -> None:
+        most = self._count
+        while not self.stop.is_set():
+            with self._lock:
+                number = self._taken
+                offset = next(self._offsets, None) if most is None or number < most else None
+                if offset is None:
+                    return
+                self._taken = number + 1
+            due = self._start + offset
+            starved = now() > due
+            if starved or sleep_until(due, self.stop):
+                self._operation(self._first + number, due, starved)
+
+    def _work_closed(self) -> None:
+        end = self._start + int(self._length * _NS)
+        due = self._start
+        while sleep_until(due, self.stop) and (self._count is not None or due < end):
+            with self._lock:
+                number = self._taken
+                if self._count is not None and number >= self._count:
+                    return
+                self._taken = number + 1
+            self._operation(self._first + number, due, False)
+            due = now() + self._pause

@@ -1,0 +1,32 @@
+"""Entry point of the agent archive: `run` is the load agent, `sample` the process sampler."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+__all__ = ["main"]
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"
+
+
+def main() -> int:
+    """Run the subcommand named on the command line; the exit status."""
+    parser = argparse.ArgumentParser(prog="agent", description="load agent and process sampler of femdc-harness")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="perform a task told on standard input")
+    commands.add_parser("sample", help="sample processes told on standard input, once a second")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format=_LOG_FORMAT,
+    )
+    if arguments.command == "run":
+        from harness.agent.agent import run_agent
+
+        return run_agent()
+    from harness.agent.sampler import run_sampler
+
+    return run_sampler()

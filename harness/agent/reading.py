@@ -1,0 +1,58 @@
+"""A reading of the agent's own memory at rest: what an agent answers when it is told to quiesce."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from harness.agent import proc
+
+__all__ = ["quiesced_reading"]
+
+
+_FIELDS = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+
+
+class _MallInfo2(ctypes.Structure):
+    """glibc's struct mallinfo2 (mallinfo(3), glibc 2.33 on)."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
+
+
+def quiesced_reading(pause_s: float = 0.2) -> dict[str, Any]:
+    """Collect garbage, give free memory back, and read.
+
+    Keys: blocks (sys.getallocatedblocks), objects (tracked by the collector), heap (bytes malloc has handed out, null
+    where glibc is too old), threads, and the fields of harness.agent.proc.sample for this process.
+    """
+    time.sleep(pause_s)
+    for _ in range(3):  # finalisers may leave garbage of their own
+        if gc.collect() == 0:
+            break
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+    blocks = sys.getallocatedblocks()
+    objects = len(gc.get_objects())
+    return {
+        "blocks": blocks,
+        "objects": objects,
+        "heap": _heap(libc),
+        "python_threads": threading.active_count(),
+        **proc.sample(os.getpid()),
+    }
+
+
+def _heap(libc: Any) -> int | None:
+    try:
+        mallinfo2 = libc.mallinfo2
+    except AttributeError:
+        return None
+    mallinfo2.restype = _MallInfo2
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)

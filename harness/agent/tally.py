@@ -1,0 +1,90 @@
+"""Live counts of an agent: what it did so far, and a coarse latency histogram, for the progress line.
+
+The histogram has 8 buckets per doubling (bounds 9 % apart at most 12.5 %), so that p50 and p99 on the live view are
+near enough; results come from the records, never from here. Bucket i holds durations d (ns) with `bucket(d) == i`;
+`bucket_floor(i)` is the least of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+__all__ = ["Tally", "bucket", "bucket_floor"]
+
+
+def bucket(duration: int) -> int:
+    """Bucket of a duration in ns; durations below 8 ns share the first buckets."""
+    if duration < 8:
+        return max(0, duration)
+    octave = duration.bit_length() - 4
+    return (octave << 3) + (duration >> octave)
+
+
+def bucket_floor(index: int) -> int:
+    """The shortest duration in a bucket, ns."""
+    if index < 16:
+        return index
+    octave = (index >> 3) - 1
+    return (8 + (index & 7)) << octave
+
+
+class Tally:
+    """Counters and histogram, updated once per operation. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._histogram = [0] * bucket(1 << 62)
+        self._reported = list(self._histogram)
+        self._failed: dict[int, int] = {}
+        self.sent = 0
+        self.done = 0
+        self.starved = 0
+        self.negative = 0
+
+    def began(self, starved: bool) -> None:
+        """An operation is sent; `starved` if no worker was free when it was due."""
+        with self._lock:
+            self.sent += 1
+            if starved:
+                self.starved += 1
+
+    def ended(self, status: int, duration: int) -> None:
+        """An operation ended: with status 0 after `duration` ns, or failed (failures are never latencies)."""
+        with self._lock:
+            if status:
+                self._failed[status] = self._failed.get(status, 0) + 1
+                return
+            self.done += 1
+            if duration < 0:
+                self.negative += 1
+            else:
+                self._histogram[bucket(duration)] += 1
+
+    @property
+    def in_flight(self) -> int:
+        """Operations sent that have not ended."""
+        with self._lock:
+            return self.sent - self.done - sum(self._failed.values())
+
+    def totals(self) -> dict[str, Any]:
+        """sent, done, starved, negative (latencies below zero: a clock fault) and failed, by status."""
+        with self._lock:
+            return {
+                "sent": self.sent,
+                "done": self.done,
+                "starved": self.starved,
+                "negative": self.negative,
+                "failed": dict(self._failed),
+            }
+
+    def histogram_delta(self) -> dict[str, int]:
+        """Counts by bucket since the last call."""
+        delta: dict[str, int] = {}
+        with self._lock:
+            reported = self._reported
+            for index, count in enumerate(self._histogram):
+                if count != reported[index]:
+                    delta[str(index)] = count - reported[index]
+                    reported[index] = count
+        return delta
