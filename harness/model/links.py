@@ -1,4 +1,4 @@
-"""What a link does to packets, as frozen values; and how a topology file says it.
+"""What a link does to packets, as frozen values. How a file says it: `harness.model.link_spec`.
 
 `Impairment` is the one description every link backend takes: it speaks of ONE direction.
 """
@@ -8,18 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import Field, model_validator
-
-from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen, Name
-from harness.model.quantities import Duration
-
 __all__ = [
     "GilbertElliott",
     "Impairment",
     "JitterDistribution",
-    "LinkDefaults",
-    "LinkSpec",
     "effective",
     "severed",
 ]
@@ -90,35 +82,3 @@ def effective(impairment: Impairment) -> Impairment:
 def severed(impairment: Impairment) -> Impairment:
     """What a direction does while it is cut: lose everything."""
     return replace(impairment, loss=1.0, burst_loss=None)
-
-
-class LinkDefaults(Frozen):
-    """What a link starts from where it says nothing itself."""
-
-    rtt: Duration | None = Field(default=None, description="round-trip time, applied half each way")
-
-
-class LinkSpec(Frozen):
-    """A link between two sites, both directions alike."""
-
-    between: tuple[Name, Name] = Field(description="the two sites")
-    rtt: Duration | None = Field(default=None, description="round-trip time, applied half each way")
-
-    @model_validator(mode="after")
-    def _check(self) -> LinkSpec:
-        if self.between[0] == self.between[1]:
-            raise refuse(Fault(("between",), f"a link from {self.between[0]!r} to itself", "two different sites"))
-        return self
-
-    def endpoints(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """Every site name the link mentions, with where in the link it stands."""
-        return ((("between", 0), self.between[0]), (("between", 1), self.between[1]))
-
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """The (source, target) site pairs the link describes."""
-        return (self.between, (self.between[1], self.between[0]))
-
-    def impairment(self, defaults: LinkDefaults) -> Impairment:
-        """What one direction does."""
-        rtt = self.rtt if self.rtt is not None else defaults.rtt
-        return Impairment(delay_s=(rtt or 0.0) / 2)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from itertools import combinations
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
-from harness.model.links import LinkDefaults, LinkSpec
+from harness.model.link_spec import LinkDefaults, LinkSpec
+from harness.model.links import Impairment
 
 __all__ = ["Location", "Site", "Topology"]
 
@@ -81,10 +83,34 @@ class Topology(Frozen):
                         )
                     )
                 taken[pair] = name
+        if not faults:
+            faults.extend(self._impossible_links())
         faults.extend(self._overlaps())
         if faults:
             raise refuse(*faults)
         return self
+
+    def _impossible_links(self) -> Iterator[Fault]:
+        """Links whose values do not go together, or that have no delay."""
+        for name, link in self.links.items():
+            located = all(self.sites[site].location for _, site in link.endpoints())
+            if not (link.says_delay or self.defaults.says_delay or located):
+                yield Fault(
+                    ("links", name), "this link has no delay", "rtt, delay or class, or a location for both its sites"
+                )
+            whole = link.over(self.defaults.over(Impairment()))
+            if whole.reorder and not whole.jitter_s:
+                yield Fault(("links", name), "without jitter nothing is reordered", "jitter: 5ms beside reorder: true")
+            if whole.queue_bytes is not None and whole.rate_bps is None:
+                yield Fault(("links", name), "a queue needs a rate to wait for", "rate: 100mbit beside queue")
+        if (
+            self.defaults.mesh
+            and not self.defaults.says_delay
+            and not all(site.location for site in self.sites.values())
+        ):
+            yield Fault(
+                ("defaults", "mesh"), "the links of the mesh have no delay", "rtt, or a location for every site"
+            )
 
     def _overlaps(self) -> list[Fault]:
         declared = [(name, ipaddress.IPv4Network(site.subnet)) for name, site in self.sites.items() if site.subnet]

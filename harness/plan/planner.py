@@ -8,7 +8,6 @@ from typing import Any
 
 from harness.model.bus import RabbitmqBus, RouterBus
 from harness.model.faults import Fault, unknown_name
-from harness.model.links import Impairment
 from harness.model.scenario import Scenario, System
 from harness.model.stack import StackSpec
 from harness.model.topology import Topology
@@ -19,17 +18,17 @@ from harness.plan.cell import (
     BusPlan,
     CellPlan,
     LabPlan,
-    LinkPlan,
     NodePlan,
     NodeRole,
     PairPlan,
     Phases,
 )
+from harness.plan.links import directed_links
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
 from harness.plan.seeds import derive
 from harness.plan.tasks import client_task, server_task, topic_name
 
-__all__ = ["Impossible", "cell_order", "directed_links", "plan_cell"]
+__all__ = ["Impossible", "cell_order", "plan_cell"]
 
 #: How the components of a bus kind are called in node names.
 _COMPONENT = {"rabbitmq": "broker", "router": "router"}
@@ -45,15 +44,6 @@ class Impossible(Exception):
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(fault.what for fault in faults))
-
-
-def directed_links(topology: Topology) -> tuple[LinkPlan, ...]:
-    """Every direction of every link of a topology."""
-    plans = []
-    for name, spec in topology.links.items():
-        impairment: Impairment = spec.impairment(topology.defaults)
-        plans += [LinkPlan(name, source, target, impairment) for source, target in spec.directions()]
-    return tuple(plans)
 
 
 def cell_order(cells: Sequence[tuple[str, Mapping[str, Any]]], repetitions: int, seed: int) -> list[tuple[int, int]]:
