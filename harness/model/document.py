@@ -20,6 +20,9 @@ from harness.model.faults import FAULTS, Fault
 __all__ = ["Document", "parse_document", "validate"]
 
 Path = tuple[str | int, ...]
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_MAX_DEPTH = 40
+_MAX_VALUES = 100_000
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -87,8 +90,12 @@ def parse_document(text: str, file: str) -> Document:
 
     def build(node: yaml.Node, path: Path, line: int, depth: int) -> Any:
         lines[path] = line
-        if depth > 40:
-            findings.append(Finding(file, line, ".".join(map(str, path)), "nested too deeply"))
+        if depth > _MAX_DEPTH or len(lines) > _MAX_VALUES:
+            # Aliases can make a small file endless or huge; the first such place ends the reading.
+            what = "nested too deeply" if depth > _MAX_DEPTH else "the file is too large once its aliases are expanded"
+            raise BadFile((Finding(file, line, ".".join(map(str, path[:8])), what),))
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            findings.append(Finding(file, line, ".".join(map(str, path)), f"unknown YAML tag {node.tag!r}"))
             return None
         if isinstance(node, yaml.MappingNode):
             result: dict[Any, Any] = {}

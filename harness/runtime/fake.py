@@ -7,6 +7,7 @@ components can be used in it, since nothing here may listen outside a namespace 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from harness.errors import LabFailure
 from harness.plan.cell import LabPlan
@@ -33,7 +34,7 @@ class FakeProcess:
         assert process.stdout is not None
         self._process = process
         self.stdin: IO[bytes] = process.stdin
-        self.stdout: IO[bytes] = process.stdout
+        self.stdout: IO[bytes] = io.BufferedReader(cast("io.FileIO", process.stdout))
 
     @property
     def pid(self) -> int:
@@ -118,6 +119,7 @@ class FakeRuntime:
                     cwd=cwd or self.workdir(node),
                     env=self._environment(node, env),
                     start_new_session=True,
+                    bufsize=0,
                 )
             except OSError as error:
                 raise LabFailure(f"{argv[0]}: {error.strerror}", where=f"starting {argv[0]} in {node}") from error

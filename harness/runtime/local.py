@@ -462,6 +462,8 @@ def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
     numbered = list(enumerate(plan.nodes, start=1))
     commands = [
         ip(["netns add " + WAN, *(f"netns add {node.name}" for node in plan.nodes)]),
+        # Without duplicate address detection IPv6 works at once instead of after two seconds; must precede the links.
+        *(sysctl(name, {"net.ipv6.conf.default.dad_transmits": "0"}) for name in (WAN, *(n.name for n in plan.nodes))),
         ip(
             [
                 *(f"link add br{site.index} type bridge forward_delay 0" for site in plan.sites),

@@ -1,0 +1,47 @@
+# make quickstart   set up what is missing and run the quickstart scenario
+# make test         set up what is missing and run every check
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart setup setup-test test check clean
+
+help:
+	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
+	@echo "make test         every check and test (sets up what is missing)"
+	@echo "make check        format, lint and types only"
+	@echo "make clean        remove the virtual environment and caches of the tools"
+
+quickstart: setup
+	$(BIN)/harness run scenarios/quickstart.yaml
+
+setup: $(VENV)/.installed
+	@PYTHON=$(PYTHON) scripts/system-packages.sh run
+
+setup-test: $(VENV)/.installed-dev
+	@PYTHON=$(PYTHON) scripts/system-packages.sh test
+
+$(VENV)/bin/uv:
+	@PYTHON=$(PYTHON) scripts/system-packages.sh run
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --editable . --group dev
+	@touch $@
+
+test: setup-test check
+	$(BIN)/python -m pytest
+
+check: setup-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,202 @@
+"""Whatever is wrong with a scenario or topology file: one located finding, never a traceback."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import BadFile, BadInput
+from harness.files import load_scenario, plan_run
+
+TOPOLOGY = """\
+name: three
+sites: [core, edge-a, edge-b]
+links:
+  core-edge-a: {between: [core, edge-a], rtt: 20ms}
+  core-edge-b: {between: [core, edge-b], rtt: 80ms}
+  edge-a-edge-b: {between: [edge-a, edge-b], rtt: 100ms}
+"""
+SCENARIO = """\
+name: small
+topology: topology.yaml
+systems:
+  rabbitmq:
+    bus: {kind: rabbitmq, at: core}
+    stack: oslo-14.7.3-rabbit
+  amqp1:
+    bus: {kind: router, at: [core, edge-a, edge-b], graph: mesh}
+    stack: oslo-14.7.3-amqp1
+workloads:
+  call:
+    pattern: rpc-call
+    clients: {edge-a: 1}
+    servers: {core: 1}
+    rate: 10/s
+    payload: 1KiB
+load: {warmup: 1s, duration: 5s}
+"""
+
+
+def plan(directory: Path, scenario: str = SCENARIO, topology: str = TOPOLOGY) -> None:
+    (directory / "topology.yaml").write_text(topology)
+    (directory / "scenario.yaml").write_text(scenario)
+    plan_run(load_scenario(directory / "scenario.yaml"))
+
+
+def test_the_unchanged_files_are_good(tmp_path: Path) -> None:
+    plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "says", "suggests"),
+    [
+        ("payload:", "paylod:", 16, "workloads.call.paylod", "unknown key", "payload"),
+        ("10/s", "10", 15, "workloads.call.rate", "no unit", None),
+        ("10/s", "0/s", 15, "workloads.call.rate", "above 0", None),
+        ("rpc-call", "rpc-cal", 12, "workloads.call.pattern", "not known here", None),
+        ("{edge-a: 1}", "{egde-a: 1}", 13, "workloads.call.clients.egde-a", "no site 'egde-a'", "edge-a"),
+        ("servers: {core: 1}", "servers: {}", 14, "workloads.call.servers", "", None),
+        ("    servers: {core: 1}\n", "", 11, "workloads.call.servers", "missing", None),
+        ("at: core}", "at: cor}", 5, "systems.rabbitmq.bus.at.cor", "no site 'cor'", "core"),
+        ("kind: rabbitmq", "kind: rabbit", 5, "systems.rabbitmq.bus", "", None),
+        ("14.7.3-rabbit", "14.7.3-amqp1", 6, "systems.rabbitmq.stack", "speaks amqp1", None),
+        ("14.7.3-rabbit", "14.7.3-rabbi", 6, "systems.rabbitmq.stack", "no stack", "oslo-14.7.3-rabbit"),
+        ("topology.yaml", "topologi.yaml", 2, "topology", "no file", None),
+        ("graph: mesh", "graph: [[core, edge-a]]", 8, "systems.amqp1.bus.graph", "does not reach", None),
+        ("5s}", "5s, warmup: 2s}", 17, "load.warmup", "twice", None),
+        ("duration: 5s", "duration: 0s", 17, "load.duration", "last some time", None),
+        ("1KiB", "1KiB\n    targets: per-site", 13, "workloads.call.clients.edge-a", "no server to call", None),
+        ("1KiB", "1KiB\n    bus: rpc", 17, "workloads.call.bus", "no bus", None),
+        (
+            "load: {",
+            "sweep: {links.core-egde-a.rtt: [0]}\nload: {",
+            17,
+            "sweep.links.core-egde-a.rtt",
+            "nowhere",
+            "core-edge-a",
+        ),
+    ],
+)
+def test_a_fault_in_a_scenario_is_located(
+    tmp_path: Path, old: str, new: str, line: int, key: str, says: str, suggests: str | None
+) -> None:
+    assert SCENARIO.count(old) >= 1
+    with pytest.raises(BadFile) as caught:
+        plan(tmp_path, SCENARIO.replace(old, new, 1))
+    finding = caught.value.findings[0]
+    assert (finding.line, finding.key, finding.suggestion) == (line, key, suggests)
+    assert finding.file.endswith("scenario.yaml")
+    assert says in finding.what
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "says", "suggests"),
+    [
+        ("rtt: 20ms", "rt: 20ms", 4, "links.core-edge-a.rt", "unknown key", "rtt"),
+        ("rtt: 20ms", "rtt: 20", 4, "links.core-edge-a.rtt", "no unit", None),
+        ("[core, edge-a], ", "[core, edge-c], ", 4, "links.core-edge-a.between.1", "no site", "edge-a"),
+        ("[core, edge-a], ", "[core, core], ", 4, "links.core-edge-a.between", "itself", None),
+        ("[core, edge-b], ", "[edge-a, core], ", 5, "links.core-edge-b", "already described", None),
+        ("name: three\n", "", 1, "name", "missing", None),
+        ("name: three", "name: Three Sites", 1, "name", "not a usable name", None),
+    ],
+)
+def test_a_fault_in_a_topology_is_located(
+    tmp_path: Path, old: str, new: str, line: int, key: str, says: str, suggests: str | None
+) -> None:
+    with pytest.raises(BadFile) as caught:
+        plan(tmp_path, topology=TOPOLOGY.replace(old, new, 1))
+    finding = caught.value.findings[0]
+    assert (finding.line, finding.key) == (line, key)
+    assert finding.file.endswith("topology.yaml")
+    assert says in finding.what
+    assert suggests is None or finding.suggestion is not None
+
+
+def test_every_fault_is_shown_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadFile) as caught:
+        plan(tmp_path, SCENARIO.replace("10/s", "10").replace("1KiB", "1KB").replace("5s}", "5 fortnights}"))
+    assert [finding.key for finding in caught.value.findings] == [
+        "workloads.call.rate",
+        "workloads.call.payload",
+        "load.duration",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("- a\n- b\n", "not a mapping"),
+        ("a: [1, 2", "not readable as YAML"),
+        ("a: !!python/object/apply:os.system [id]\n", "unknown YAML tag"),
+        ("? [a, b]\n: c\n", "plain text"),
+        ("a: &x [*x]\n", "nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_scenario_at_all(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(BadFile, match=says):
+        plan(tmp_path, text)
+
+
+def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(BadFile, match="too large"):
+        plan(tmp_path, "\n".join(levels))
+
+
+def _mutate(data: object, rng: random.Random) -> object:
+    """Change one random spot of a nested value."""
+    junk: list[object] = [
+        None,
+        -1,
+        1e308,
+        "",
+        "x",
+        [],
+        {},
+        True,
+        "80 ms ms",
+        {"a": {"b": 1}},
+        ["core"],
+        "\x00",
+        10**400,
+    ]
+    if isinstance(data, dict) and data and rng.random() < 0.85:
+        key = rng.choice(list(data))
+        changed = dict(data)
+        roll = rng.random()
+        if roll < 0.15:
+            del changed[key]
+        elif roll < 0.3:
+            changed[f"{key}x"] = changed.pop(key)
+        else:
+            changed[key] = _mutate(changed[key], rng)
+        return changed
+    if isinstance(data, list) and data and rng.random() < 0.7:
+        changed_list = list(data)
+        index = rng.randrange(len(data))
+        changed_list[index] = _mutate(changed_list[index], rng)
+        return changed_list
+    return rng.choice(junk)
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32), both=st.booleans())
+def test_mutated_files_give_findings_never_tracebacks(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, both: bool
+) -> None:
+    rng = random.Random(seed)
+    scenario = yaml.safe_dump(_mutate(yaml.safe_load(SCENARIO), rng))
+    topology = yaml.safe_dump(_mutate(yaml.safe_load(TOPOLOGY), rng)) if both else TOPOLOGY
+    directory = tmp_path_factory.mktemp("mutated")
+    try:
+        plan(directory, scenario, topology)
+    except BadInput as error:
+        assert str(error).startswith(str(directory))
