@@ -192,6 +192,8 @@ class Agent:
 
     def _announce_end(self, client: Client) -> None:
         client.drain(None)
+        if self._records is not None:
+            self._records.flush()
         if not self._ended.is_set():
             self.send("finished", t=now() / 1e9, **self._counts())
 
