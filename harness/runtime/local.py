@@ -313,6 +313,20 @@ class LocalRuntime:
             hosts.write(names)
         self._files.make_workdirs(node.name for node in plan.nodes)
         self._batch(network_commands(plan))
+        self._wait_for_interfaces(plan)
+
+    def _wait_for_interfaces(self, plan: LabPlan) -> None:
+        """The kernel announces new interfaces with up to a second's delay; until then IPv6 does not use them."""
+        ask = [
+            {"argv": ["ip", "-n", name, "-o", "link", "show", "up"]} for name in (WAN, *(n.name for n in plan.nodes))
+        ]
+        deadline = time.monotonic() + 10.0
+        while any(
+            "state UP" not in line for text in self._batch(ask) for line in text.splitlines() if ": lo:" not in line
+        ):
+            if time.monotonic() > deadline:
+                raise LabFailure("the lab's interfaces do not come up", where=self._run_id, remedy="see lab.log")
+            time.sleep(0.05)
 
     def interface(self, site: str) -> str:
         return _gateway_interface(self._opened().site(site).index)
@@ -462,11 +476,11 @@ def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
     numbered = list(enumerate(plan.nodes, start=1))
     commands = [
         ip(["netns add " + WAN, *(f"netns add {node.name}" for node in plan.nodes)]),
-        # Without duplicate address detection IPv6 works at once instead of after two seconds; must precede the links.
+        # Without duplicate address detection IPv6 works at once instead of a second later; must precede the links.
         *(sysctl(name, {"net.ipv6.conf.default.dad_transmits": "0"}) for name in (WAN, *(n.name for n in plan.nodes))),
         ip(
             [
-                *(f"link add br{site.index} type bridge forward_delay 0" for site in plan.sites),
+                *(f"link add br{site.index} type bridge forward_delay 0 mcast_snooping 0" for site in plan.sites),
                 *(
                     f"link add gw{site.index} type veth peer name {_gateway_interface(site.index)} netns {WAN}"
                     for site in plan.sites
