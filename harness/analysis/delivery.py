@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.agent.records import REQUEUED
+from harness.analysis.grouping import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,12 +96,12 @@ def take_ledger(record: CellRecord, operations: Mapping[str, Any], deliveries: M
     deliveries = {name: column[kept] for name, column in deliveries.items()} if not kept.all() else deliveries
     clients = [agent for agent in record.agents if agent.role == "client"]
     servers = [agent for agent in record.agents if agent.role == "server"]
-    by_client = _slices(operations["agent"], [c.index for c in clients])
-    by_sender = _slices(deliveries["peer"], [c.index for c in clients])
+    by_client, none = rows_of(operations["agent"]), np.empty(0, np.intp)
+    by_sender = rows_of(deliveries["peer"])
     rows = []
     faults: list[str] = []
     for client in clients:
-        sent, got = by_client[client.index], by_sender[client.index]
+        sent, got = by_client.get(client.index, none), by_sender.get(client.index, none)
         mine = {name: operations[name][sent] for name in OPERATION_NEEDS}
         arrived = {name: deliveries[name][got] for name in DELIVERY_NEEDS}
         reached = [server for server in servers if server.workload == client.workload]
@@ -110,16 +111,6 @@ def take_ledger(record: CellRecord, operations: Mapping[str, Any], deliveries: M
     faults += _strangers(deliveries["peer"], clients)
     faults += [fault for client in clients if (fault := _miscounted(client))]
     return Ledger(tuple(rows), tuple(faults))
-
-
-def _slices(owner: NDArray[Any], indices: Sequence[int]) -> dict[int, NDArray[np.intp]]:
-    """The rows of each owner, from one stable sort instead of one pass per owner."""
-    order = np.argsort(owner, kind="stable")
-    ordered = owner[order]
-    return {
-        index: order[np.searchsorted(ordered, index, "left") : np.searchsorted(ordered, index, "right")]
-        for index in indices
-    }
 
 
 def _copy_of(pattern: str, server: AgentRecord) -> str:

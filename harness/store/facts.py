@@ -26,7 +26,7 @@ BUSES: Final = "buses"
 #: {bus name: what Bus.metrics() returned}, before and after the load.
 BUS_METRICS_BEFORE: Final = "bus_metrics_before"
 BUS_METRICS_AFTER: Final = "bus_metrics_after"
-#: [{"a": site, "b": site, "declared_rtt_s": x, "measured_rtt_s": y, "ok": bool, ...}], one per pair of sites.
+#: what LinkMeasurement.to_json() gave (harness.links.measurement), probed before and after the load.
 LINKS_BEFORE: Final = "links_before"
 LINKS_AFTER: Final = "links_after"
 #: {"name": backend, "valid": bool, "why": [...], ...}: the link shaper's evidence about itself.

@@ -1,0 +1,63 @@
+"""Whether latencies mean what they seem to: was the generator late, was the system steady, is the floor respected?
+
+Rules and their sources: METHODS, "Load"; Schroeder et al., "Open Versus Closed", NSDI 2006.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.analysis.theilsen import theil_sen
+from harness.analysis.timeline import Timeline
+
+__all__ = ["FLATNESS", "LATENESS", "below_floor", "generator_saturated", "unsteady"]
+
+#: A p99 send delay above this share of the p50 under study says more about the generator than about the bus.
+LATENESS = 0.10
+#: How far the p50 may drift over the whole measured time, as a share of its median.
+FLATNESS = 0.05
+#: Fewer windows than this say nothing about a trend.
+_FEWEST_WINDOWS = 10
+#: A median this far below the floor is not explained by timer resolution, seconds.
+_FLOOR_SLACK_S = 0.0005
+
+
+def generator_saturated(p99_delay_ms: float, p50_ms: float, starved: int) -> str | None:
+    """Why the generator, not the bus, may have made these latencies; None if it did not.
+
+    Args:
+        p99_delay_ms: 99th percentile of sent - due.
+        p50_ms: the median under study.
+        starved: operations that found no free worker when they were due.
+    """
+    if starved:
+        return f"{starved} operations found every worker busy when they were due"
+    if np.isfinite(p99_delay_ms) and np.isfinite(p50_ms) and p99_delay_ms > LATENESS * p50_ms:
+        return f"p99 send delay {p99_delay_ms:.2f} ms is more than {LATENESS:.0%} of the p50 of {p50_ms:.2f} ms"
+    return None
+
+
+def unsteady(timeline: Timeline) -> str | None:
+    """Why the measured time was not flat; None if it was, or if it was too short to tell.
+
+    The drift of the windows' p50 over the whole time, by Theil-Sen, must be within FLATNESS of its median; a drift
+    whose 95 % interval holds zero is noise.
+    """
+    p50 = timeline.p50_ms
+    median = float(np.nanmedian(p50)) if np.isfinite(p50).any() else 0.0
+    if np.isfinite(p50).sum() < _FEWEST_WINDOWS or median <= 0:
+        return None
+    trend = theil_sen(timeline.start_s, p50)
+    if trend is None or trend.low <= 0 <= trend.high:
+        return None
+    drift = trend.slope * (timeline.start_s[-1] - timeline.start_s[0]) / median
+    if abs(drift) <= FLATNESS:
+        return None
+    return f"the p50 drifted by {drift:+.0%} over the measured time (allowed {FLATNESS:.0%})"
+
+
+def below_floor(p50_ms: float, floor_s: float) -> str | None:
+    """Why a median cannot be true: it undercuts what the declared links allow; None if it does not."""
+    if np.isfinite(p50_ms) and p50_ms / 1e3 < floor_s - max(_FLOOR_SLACK_S, 0.05 * floor_s):
+        return f"the p50 of {p50_ms:.2f} ms is below the floor of {floor_s * 1e3:.2f} ms: the links were not in force"
+    return None

@@ -1,0 +1,217 @@
+"""The answer in sentences, and the warnings that must come before it. The same words in every kind of report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.report import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.report.findings import CellFinding, Findings, PairFinding
+
+__all__ = ["Answer", "answer"]
+
+#: Medians within this factor of each other are called alike in a sentence (never in a verdict).
+_ALIKE = 1.15
+#: How many pairs the sentences name before pointing at the table.
+_MOST_PAIRS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Warnings first, then what was found; each a sentence or two of plain text."""
+
+    warnings: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+def answer(findings: Findings) -> Answer:
+    """What a run says."""
+    return Answer(tuple(_warnings(findings)), tuple(_sentences(findings)))
+
+
+def _warnings(findings: Findings) -> list[str]:
+    found = []
+    stand_ins = [system for system in findings.systems if system.stand_in]
+    if stand_ins:
+        names = _and([system.label for system in stand_ins])
+        found.append(
+            f"Stand-in router: {names} ran on the router embedded in this harness, not on skrouterd or qdrouterd. Its "
+            "figures show what the placement of routers does; they say nothing about how fast a real router is."
+        )
+    found += findings.problems
+    if marks := findings.marks:
+        more = f" And {numbers.plural(len(marks) - 3, 'more doubt')}, in the cells' remarks." if len(marks) > 3 else ""
+        found.append("Doubtful figures: " + "; ".join(marks[:3]) + "." + more)
+    return found
+
+
+def _sentences(findings: Findings) -> list[str]:
+    if not findings.pairs:
+        return ["No operation was measured."]
+    found = [*_contrasts(findings), *_floors(findings), _delivery(findings)]
+    if memory := _memory(findings):
+        found.append(memory)
+    if findings.repetitions < 2:
+        found.append(
+            "This is one repetition: it gives figures and no verdict, because nothing tells how much the next run "
+            "would differ. Five repetitions would."
+        )
+    return found
+
+
+def _contrasts(findings: Findings) -> list[str]:
+    """Pairs by how far the systems are apart, the farthest first; then the pair they agree on most."""
+    groups: dict[tuple[object, str], list[PairFinding]] = {}
+    for finding in findings.pairs:
+        if np.isfinite(finding.headline.p50_ms):
+            groups.setdefault((finding.pair, repr(finding.system.point)), []).append(finding)
+    ranked = sorted((group for group in groups.values() if len(group) > 1), key=_apart, reverse=True)
+    if not ranked:
+        return [_alone(finding) for finding in findings.pairs[:_MOST_PAIRS]]
+    different = [group for group in ranked if _apart(group) > _ALIKE]
+    alike = [group for group in ranked if _apart(group) <= _ALIKE]
+    found = [_contrast(group) for group in _one_per_workload(different)[:_MOST_PAIRS]]
+    if alike:
+        group = alike[-1]
+        medians = _and([_median(f) for f in group])
+        same = "Elsewhere" if different else "For every pair of sites"
+        found.append(f"{same} the systems are close: {_who(group[0])} takes {medians}.")
+    return found
+
+
+def _one_per_workload(groups: Sequence[list[PairFinding]]) -> list[list[PairFinding]]:
+    seen: dict[str, list[PairFinding]] = {}
+    for group in groups:
+        seen.setdefault(group[0].pair.workload, group)
+    return list(seen.values())
+
+
+def _apart(group: Sequence[PairFinding]) -> float:
+    medians = [max(f.headline.p50_ms, 1e-6) for f in group]
+    return max(medians) / min(medians)
+
+
+def _contrast(group: Sequence[PairFinding]) -> str:
+    slow, fast = max(group, key=lambda f: f.headline.p50_ms), min(group, key=lambda f: f.headline.p50_ms)
+    text = (
+        f"{_upper(_who(slow))} takes {_median(slow)} and {_median(fast)} (medians): "
+        f"{numbers.factor(_apart(group))} as long."
+    )
+    if np.isfinite(slow.floor_ms) and np.isfinite(fast.floor_ms) and slow.floor_ms > fast.floor_ms:
+        rest = f"{numbers.ms(fast.floor_ms)} ms of the other" if fast.floor_ms else "nothing of the other"
+        text += (
+            f" Distance explains {numbers.ms(slow.floor_ms)} ms of the one and {rest}: "
+            f"on {slow.system.label} the message goes {_way(slow)}, on {fast.system.label} {_way(fast)}."
+        )
+    return text
+
+
+def _alone(finding: PairFinding) -> str:
+    floor = f" (floor {numbers.ms(finding.floor_ms)} ms)" if np.isfinite(finding.floor_ms) else ""
+    return f"{_upper(_who(finding))} takes {_median(finding)}{floor}."
+
+
+def _median(finding: PairFinding) -> str:
+    return f"{numbers.ms(finding.headline.p50_ms)} ms on {finding.system.label}"
+
+
+def _who(finding: PairFinding) -> str:
+    pair = finding.pair
+    what = {"rpc-call": "a call", "notify": "a notification", "rpc-cast": "a cast", "rpc-fanout": "a fanout"}.get(
+        pair.pattern, "an operation"
+    )
+    if pair.server_site == pair.client_site:
+        return f"{what} from {pair.client_site} to a server at its own site ({pair.workload})"
+    to = f" to {pair.server_site}" if pair.server_site else ""
+    return f"{what} from {pair.client_site}{to} ({pair.workload})"
+
+
+def _way(finding: PairFinding) -> str:
+    return " to ".join(finding.path) if len(set(finding.path)) > 1 else f"no farther than {finding.path[0]}"
+
+
+def _floors(findings: Findings) -> list[str]:
+    above = [f.above_floor_ms for f in findings.pairs if np.isfinite(f.above_floor_ms)]
+    if not above:
+        return []
+    span = f"between {numbers.ms(min(above))} and {numbers.ms(max(above))} ms"
+    if min(above) < 0:
+        return [f"Measured medians lie {span} from the floor their links allow."]
+    return [f"Every measured median lies {span} above the floor its links allow; client, bus and machine add the rest."]
+
+
+def _delivery(findings: Findings) -> str:
+    parts = []
+    clean = True
+    for system in findings.systems:
+        accounts = [row for cell in findings.cells if cell.system is system for row in cell.ledger.rows]
+        lost, doubled, failed, hanging = (
+            sum(getattr(row, name) for row in accounts) for name in ("lost", "duplicated", "failed", "unfinished")
+        )
+        said = [
+            f"{numbers.plural(number, noun)} {verb}"
+            for number, noun, verb in (
+                (lost, "message", "lost"),
+                (doubled, "message", "duplicated"),
+                (failed, "operation", "failed"),
+                (hanging, "operation", "never finished"),
+            )
+            if number
+        ]
+        clean = clean and not said
+        started = sum(row.started for row in accounts)
+        kinds: Counter[str] = Counter()
+        for row in accounts:
+            kinds.update(row.failures)
+        worst = f" (mostly {kinds.most_common(1)[0][0]})" if kinds else ""
+        parts.append(f"{system.label}: {_and(said) or 'nothing lost, duplicated or failed'}{worst} of {started:,}")
+    total = sum(row.started for cell in findings.cells for row in cell.ledger.rows)
+    if clean:
+        return f"All {total:,} operations were accepted, and every message arrived exactly once."
+    return "Delivery: " + "; ".join(parts) + "."
+
+
+def _memory(findings: Findings) -> str:
+    parts = []
+    for system in findings.systems:
+        cells = [cell for cell in findings.cells if cell.system is system]
+        clients = _own(cells, "client")
+        if np.isfinite(clients):
+            parts.append(f"{numbers.mib(clients)} MiB on {system.label}{_bus(cells)}")
+    if not parts:
+        return ""
+    owned = f"At the end a client process owned {_and(parts)}."
+    return f"{owned} Whether a client leaks this run does not say: it gave no doses."
+
+
+def _own(cells: Sequence[CellFinding], role: str) -> float:
+    values = [value for cell in cells for value in _ends(cell, role)]
+    return float(np.median(values)) if values else float("nan")
+
+
+def _ends(cell: CellFinding, role: str) -> list[float]:
+    """What each process of a role owned at the end, MiB."""
+    return list(cell.resources.loc[cell.resources["role"] == role, "anonymous_mib_end"])
+
+
+def _bus(cells: Sequence[CellFinding]) -> str:
+    totals = [ends for cell in cells if (ends := _ends(cell, "bus"))]
+    if not totals:
+        return ""
+    total = float(np.median([sum(ends) for ends in totals]))
+    return f" (its bus {numbers.mib(total)} MiB in {numbers.plural(len(totals[0]), 'process', 'processes')})"
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}" if parts else ""
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,309 @@
+"""From a run on the disk to its findings: reads cell by cell, column by column, and leaves the figuring to analysis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.agent.records import REQUEUED, STARVED, WARMUP
+from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, Ledger, take_ledger
+from harness.analysis.grouping import group_rows
+from harness.analysis.latency import Pair, PairSamples, merge, summarise
+from harness.analysis.quantiles import nines_grid, quantile, quantiles
+from harness.analysis.resources import summarise_resources
+from harness.analysis.soundness import below_floor, generator_saturated, unsteady
+from harness.analysis.timeline import Timeline, per_window
+from harness.errors import DamagedResult
+from harness.report.findings import CellFinding, Findings, LinkFinding, PairFinding, System
+from harness.report.provenance import provenance
+from harness.store import facts
+from harness.store.places import by_agent, server_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from harness.store.cell import Cell
+    from harness.store.run import Run
+    from harness.store.schema import CellRecord, PairRecord
+
+__all__ = ["examine"]
+
+
+def examine(run: Run) -> Findings:
+    """All findings of a run.
+
+    A system's figures come from its valid cells; where it has none, from those that were cut short or are invalid, and
+    every report says so. A cell whose files turn out damaged while they are read is left out and named.
+    """
+    problems = run.problems
+    systems: list[System] = []
+    pairs: list[PairFinding] = []
+    cells: list[CellFinding] = []
+    for group in _groups(run):
+        sound = [cell for cell in group if cell.state == "valid"]
+        used = sound or [cell for cell in group if cell.readable]
+        read: list[tuple[Cell, CellFinding, dict[Pair, PairSamples]]] = []
+        system = _system(used)
+        for cell in used:
+            try:
+                finding, samples = _read_cell(cell, system)
+            except DamagedResult as error:
+                problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
+                continue
+            read.append((cell, finding, samples))
+        if not read:
+            continue
+        systems.append(system)
+        cells += [finding for _, finding, _ in read]
+        pairs += _pair_findings(system, read)
+    first = next((cell.record for cell in run.all_cells if cell.record), None)
+    return Findings(
+        scenario=run.manifest.scenario,
+        run=run.id,
+        state=run.state,
+        started=run.manifest.started,
+        ended=run.manifest.ended,
+        repetitions=max((cell.repetition for cell in run.all_cells), default=0),
+        sites=tuple(str(site["name"]) for site in first.sites) if first else (),
+        systems=tuple(systems),
+        pairs=tuple(pairs),
+        cells=tuple(cells),
+        links=_links(run),
+        problems=tuple(problems),
+        provenance=provenance(run),
+    )
+
+
+def _groups(run: Run) -> list[list[Cell]]:
+    """The readable cells by system and point, in the order they were planned."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in run.shown:
+        groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
+    return list(groups.values())
+
+
+def _system(cells: Sequence[Cell]) -> System:
+    record = cells[0].record
+    assert record is not None
+    nodes = [node for bus in record.buses for node in bus["nodes"]]
+    return System(
+        name=record.system,
+        point=record.point,
+        kinds=tuple(dict.fromkeys(str(bus["kind"]) for bus in record.buses)),
+        sites=tuple(dict.fromkeys(str(node["site"]) for node in nodes)),
+        stand_in=any(_stands_in(cell.record) for cell in cells if cell.record),
+        cells=tuple(cell.id for cell in cells),
+    )
+
+
+def _stands_in(record: CellRecord) -> bool:
+    return any(bus.get("stand_in") for bus in record.facts.get(facts.BUSES, {}).values())
+
+
+def _read_cell(cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
+    record = cell.record
+    assert record is not None
+    ledger = _ledger(cell, record)
+    arrivals = _arrivals(cell, record)
+    planned = _planned(record)
+    samples: dict[Pair, PairSamples] = {}
+    timelines: dict[Pair, Timeline] = {}
+    operations = 0
+    for pair, rows, columns in _operations(cell, record):
+        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), _round_trip(pair, planned))
+        samples[pair] = measured
+        operations += len(rows)
+    processes = _processes(cell, record)
+    finding = CellFinding(
+        id=cell.id,
+        system=system,
+        repetition=cell.repetition,
+        state=cell.state,
+        reasons=tuple(cell.reasons),
+        agents=cell.agents,
+        ledger=ledger,
+        timelines=timelines,
+        events=tuple(record.events),
+        samples=processes,
+        resources=summarise_resources(processes, record.phases),
+        operations=operations,
+        phases=record.phases,
+        shared_clock=cell.shared_clock,
+        notes=tuple(record.notes),
+    )
+    return finding, samples
+
+
+def _ledger(cell: Cell, record: CellRecord) -> Ledger:
+    return take_ledger(record, cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS))
+
+
+def _processes(cell: Cell, record: CellRecord) -> pd.DataFrame:
+    processes = cell.samples()
+    sites = {str(node["name"]): str(node["site"]) for node in record.nodes}
+    return processes.assign(site=processes["node"].astype(object).map(sites).fillna(""))
+
+
+def _measured(columns: dict[str, Any], without: int) -> dict[str, Any]:
+    """The rows whose flags hold none of `without`; `flags` stays."""
+    kept = (columns["flags"] & without) == 0
+    if not kept.all():
+        for name in columns:
+            columns[name] = columns[name][kept]
+    return columns
+
+
+def _by_pair(
+    record: CellRecord, agent: NDArray[Any], client_site: NDArray[Any], server_site: NDArray[Any], sites: Sequence[str]
+) -> Iterator[tuple[Pair, NDArray[np.intp]]]:
+    workloads = list(dict.fromkeys(a.workload for a in record.agents))
+    patterns = {a.workload: a.pattern for a in record.agents}
+    width = len(sites) + 1
+    codes = by_agent(record, workloads, "workload")[agent].astype(np.int32)
+    codes = (codes * width + client_site) * width + (server_site + 1)
+    small = codes.astype(np.int16) if len(workloads) * width * width < 1 << 15 else codes
+    for code, rows in group_rows(small):
+        rest, server = divmod(code, width)
+        workload, client = divmod(rest, width)
+        name = workloads[workload]
+        yield Pair(name, patterns[name], sites[client], sites[server - 1] if server else ""), rows
+
+
+def _operations(cell: Cell, record: CellRecord) -> Iterator[tuple[Pair, NDArray[np.intp], dict[str, Any]]]:
+    columns = _measured(
+        cell.operations(["agent", "target", "peer", "status", "flags", "due_ns", "sent_ns", "done_ns"]), WARMUP
+    )
+    sites = _sites(record)
+    agent = columns.pop("agent")
+    served = server_sites(record, sites, agent, columns.pop("target"), columns.pop("peer"))
+    client = by_agent(record, sites, "site")[agent]
+    for pair, rows in _by_pair(record, agent, client, served, sites):
+        yield pair, rows, columns
+
+
+def _arrivals(cell: Cell, record: CellRecord) -> dict[Pair, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(due, received - due) of the measured messages of every pair whose operations have no answer."""
+    if not cell.shared_clock or all(agent.pattern == "rpc-call" for agent in record.agents):
+        return {}
+    columns = _measured(cell.deliveries(["agent", "peer", "flags", "due_ns", "received_ns"]), WARMUP | REQUEUED)
+    sites = _sites(record)
+    client = by_agent(record, sites, "site")[columns["peer"]]
+    server = by_agent(record, sites, "site")[columns["agent"]]
+    known = client >= 0
+    found = {}
+    for pair, rows in _by_pair(record, columns["agent"][known], client[known], server[known], sites):
+        if pair.pattern != "rpc-call":
+            due = columns["due_ns"][known][rows]
+            found[pair] = (due, columns["received_ns"][known][rows] - due)
+    return found
+
+
+def _sites(record: CellRecord) -> list[str]:
+    return [str(site["name"]) for site in record.sites]
+
+
+def _measure(
+    rows: NDArray[np.intp],
+    columns: Mapping[str, Any],
+    arrival: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    round_trip: bool,
+) -> tuple[PairSamples, Timeline]:
+    status = columns["status"][rows]
+    ok = rows[status == 0]
+    due = columns["due_ns"][ok]
+    response = columns["done_ns"][ok] - due
+    failed_due = columns["due_ns"][rows[status != 0]]
+    if round_trip or arrival is None:
+        timeline = per_window(due, response, failed_due)
+    else:
+        timeline = per_window(*arrival, failed_due)
+    delay = columns["sent_ns"][rows] - columns["due_ns"][rows]
+    service = columns["done_ns"][ok] - columns["sent_ns"][ok]
+    for values in (response, service, delay):
+        values.sort()
+    samples = PairSamples(
+        response=response,
+        service=service,
+        delay=delay,
+        arrival=np.sort(arrival[1]) if arrival is not None else None,
+        failed=len(failed_due),
+        starved=int(np.count_nonzero(columns["flags"][rows] & STARVED)),
+    )
+    return samples, timeline
+
+
+def _planned(record: CellRecord) -> dict[tuple[str, str, str], PairRecord]:
+    return {(pair.workload, pair.client_site, pair.server_site): pair for pair in record.pairs}
+
+
+def _round_trip(pair: Pair, planned: Mapping[tuple[str, str, str], PairRecord]) -> bool:
+    known = planned.get((pair.workload, pair.client_site, pair.server_site))
+    return known.round_trip if known else pair.pattern == "rpc-call"
+
+
+def _pair_findings(
+    system: System, read: Sequence[tuple[Cell, CellFinding, dict[Pair, PairSamples]]]
+) -> Iterator[PairFinding]:
+    planned = {key: pair for cell, _, _ in read if cell.record for key, pair in _planned(cell.record).items()}
+    for pair in sorted({pair for _, _, samples in read for pair in samples}):
+        runs = [(finding, samples[pair]) for _, finding, samples in read if pair in samples]
+        round_trip = _round_trip(pair, planned)
+        merged = merge([samples for _, samples in runs])
+        measure, headline = merged.headline(round_trip=round_trip)
+        plan = planned.get((pair.workload, pair.client_site, pair.server_site))
+        floor_s = plan.floor_s if plan and measure != "acceptance" else float("nan")
+        summary, delay = summarise(headline), summarise(merged.delay)
+        levels = nines_grid(len(headline))
+        each = [samples.headline(round_trip=round_trip)[1] for _, samples in runs]
+        marks = [
+            generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved),
+            below_floor(summary.p50_ms, floor_s),
+            f"{summary.negative} latencies are negative: the clocks disagree" if summary.negative else None,
+            *(f"{why} (cell {finding.id})" for finding, _ in runs if (why := unsteady(finding.timelines[pair]))),
+            *(f"from cell {finding.id}, which is {finding.state}" for finding, _ in runs if finding.state != "valid"),
+        ]
+        yield PairFinding(
+            system=system,
+            pair=pair,
+            path=tuple(plan.path) if plan else (),
+            round_trip=round_trip,
+            floor_ms=floor_s * 1e3,
+            measure=measure,
+            headline=summary,
+            response=summarise(merged.response),
+            service=summarise(merged.service),
+            delay=delay,
+            failed=merged.failed,
+            run_p50_ms=tuple(quantile(values, 0.5) / 1e6 for values in each),
+            run_p99_ms=tuple(quantile(values, 0.99) / 1e6 for values in each),
+            levels=levels,
+            grid_ms=quantiles(headline, levels) / 1e6,
+            marks=tuple(mark for mark in marks if mark),
+        )
+
+
+def _links(run: Run) -> tuple[LinkFinding, ...]:
+    """Declared round trips of the first cell with links; measured ones are medians over all cells' probes."""
+    records = [cell.record for cell in run.all_cells if cell.record and cell.record.links]
+    if not records:
+        return ()
+    delays = {(link.source, link.target): float(link.impairment["delay_s"]) for link in records[0].links}
+    before, after = (_probed(records, name) for name in (facts.LINKS_BEFORE, facts.LINKS_AFTER))
+    return tuple(
+        LinkFinding(a, b, (there + delays[b, a]) * 1e3, before.get((a, b)), after.get((a, b)))
+        for (a, b), there in delays.items()
+        if (b, a) in delays and list(delays).index((a, b)) < list(delays).index((b, a))
+    )
+
+
+def _probed(records: Sequence[CellRecord], name: str) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        for probe in (record.facts.get(name) or {}).get("probes", ()):
+            if probe.get("rtt"):
+                found.setdefault((probe["source"], probe["target"]), []).append(probe["rtt"]["p50_s"] * 1e3)
+    return {pair: float(np.median(values)) for pair, values in found.items()}

@@ -1,0 +1,161 @@
+"""What a run shows, as frozen values: every report is a rendering of these, and none computes a figure of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from harness.analysis.delivery import Ledger
+    from harness.analysis.latency import Pair, Summary
+    from harness.analysis.timeline import Timeline
+    from harness.store.schema import AgentRecord, EventRecord
+
+__all__ = ["CellFinding", "Findings", "LinkFinding", "PairFinding", "System"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system under test at one point of the sweep.
+
+    Attributes:
+        name: the system's name in the scenario.
+        point: its place in the sweep, {} without one.
+        kinds: kinds of its buses, e.g. ("rabbitmq",).
+        sites: sites its brokers or routers stand at.
+        stand_in: whether any of its buses is a stand-in for the real thing.
+        cells: ids of the cells its figures come from.
+    """
+
+    name: str
+    point: Mapping[str, Any]
+    kinds: tuple[str, ...]
+    sites: tuple[str, ...]
+    stand_in: bool
+    cells: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """For people: the name, and the point where there is one."""
+        return self.name + "".join(f", {axis} {value}" for axis, value in self.point.items())
+
+
+@dataclass(frozen=True, slots=True)
+class PairFinding:
+    """One pair of sites in one system, repetitions merged.
+
+    Attributes:
+        system: whose figures.
+        pair: who sends to whom.
+        path: sites a request visits.
+        round_trip: whether an operation ends with an answer.
+        floor_ms: least time by the declared links alone, NaN where the plan names no such pair.
+        measure: what `headline` is: "response", "arrival" or "acceptance" (see PairSamples.headline).
+        headline, response, service, delay: percentiles.
+        failed: failed operations.
+        run_p50_ms, run_p99_ms: the headline's percentiles of each repetition.
+        levels, grid_ms: the headline's quantiles on a nines axis, for plots.
+        marks: what makes these figures doubtful, one sentence each.
+    """
+
+    system: System
+    pair: Pair
+    path: tuple[str, ...]
+    round_trip: bool
+    floor_ms: float
+    measure: str
+    headline: Summary
+    response: Summary
+    service: Summary
+    delay: Summary
+    failed: int
+    run_p50_ms: tuple[float, ...]
+    run_p99_ms: tuple[float, ...]
+    levels: NDArray[np.float64]
+    grid_ms: NDArray[np.float64]
+    marks: tuple[str, ...]
+
+    @property
+    def above_floor_ms(self) -> float:
+        """Measured p50 less the floor."""
+        return self.headline.p50_ms - self.floor_ms
+
+
+@dataclass(frozen=True, slots=True)
+class CellFinding:
+    """One cell.
+
+    Attributes:
+        id, system, repetition: which.
+        state, reasons: what it may be used for, and why.
+        agents: its agents by index.
+        ledger: its delivery ledger.
+        timelines: the headline's percentiles second by second, by pair.
+        events: what happened during it.
+        samples: its process samples with a `site` column.
+        resources: harness.analysis.resources.summarise_resources of them.
+        operations: measured operations of its clients, for CPU per operation.
+        phases: its phases, seconds.
+        shared_clock: whether one-way times mean something.
+        notes: remarks recorded with it.
+    """
+
+    id: str
+    system: System
+    repetition: int
+    state: str
+    reasons: tuple[str, ...]
+    agents: Mapping[int, AgentRecord]
+    ledger: Ledger
+    timelines: Mapping[Pair, Timeline]
+    events: tuple[EventRecord, ...]
+    samples: pd.DataFrame
+    resources: pd.DataFrame
+    operations: int
+    phases: Mapping[str, float]
+    shared_clock: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFinding:
+    """A link between two sites: declared and measured round-trip times, milliseconds; None where not measured."""
+
+    a: str
+    b: str
+    declared_ms: float
+    before_ms: float | None
+    after_ms: float | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a report says about a run."""
+
+    scenario: str
+    run: str
+    state: str
+    started: str
+    ended: str | None
+    repetitions: int
+    sites: tuple[str, ...]
+    systems: tuple[System, ...]
+    pairs: tuple[PairFinding, ...]
+    cells: tuple[CellFinding, ...]
+    links: tuple[LinkFinding, ...]
+    problems: tuple[str, ...]
+    provenance: Mapping[str, Mapping[str, Any]]
+    title: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Every doubt about a figure, with the pair it concerns; each once."""
+        found = [f"{f.system.label}, {f.pair.label}: {mark}" for f in self.pairs for mark in f.marks]
+        return tuple(dict.fromkeys(found))

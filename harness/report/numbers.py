@@ -1,0 +1,67 @@
+"""Numbers as people read them: three significant digits, thousands apart, an en dash where there is none."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = ["NONE", "count", "factor", "mib", "ms", "number", "plural", "seconds", "signed"]
+
+#: Stands for a figure that does not exist; screen readers get "none" from the reports.
+NONE = "–"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Significant digits, never an exponent: 0.0412, 2.13, 82.1, 162, 12,300."""
+    if value is None or _missing(float(value)):
+        return NONE
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:,.{max(0, min(places, 6))}f}"
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds for a table: three digits, at most to the hundredth."""
+    if value is None or _missing(float(value)):
+        return NONE
+    value = float(value)
+    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def mib(value: float | None) -> str:
+    """MiB to the tenth."""
+    return NONE if value is None or _missing(float(value)) else f"{float(value):,.1f}"
+
+
+def signed(value: float | None) -> str:
+    """With its sign, to the tenth; nothing rounds to "-0.0"."""
+    if value is None or _missing(float(value)):
+        return NONE
+    text = f"{float(value):+,.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with their unit."""
+    return NONE if value is None or _missing(float(value)) else f"{number(float(value))} s"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands apart."""
+    return NONE if value is None or _missing(float(value)) else f"{round(value):,}"
+
+
+def factor(ratio: float) -> str:
+    """How many times: "77x", "1.3x"."""
+    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.1f}x" if ratio >= 1.05 else f"{ratio:.2f}x"
+
+
+def plural(number_of: int, noun: str, many: str | None = None) -> str:
+    """ "1 message", "2 messages"."""
+    return f"{number_of:,} {noun if number_of == 1 else many or noun + 's'}"

@@ -1,0 +1,325 @@
+"""The tables of a report as values: what they say is decided here, once for the terminal, Markdown, HTML and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.report.findings import CellFinding, Findings, PairFinding, System
+
+__all__ = ["Column", "Table", "run_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    Attributes:
+        name: heading; with its unit where it has one.
+        key: name in the CSV, units included.
+        show: how a value is written; None for text.
+        detail: whether narrow renderings may leave it out.
+    """
+
+    name: str
+    key: str
+    show: Callable[[Any], str] | None = None
+    detail: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is set right-aligned."""
+        return self.show is not None
+
+    def text(self, value: Any) -> str:
+        """A value as it is written."""
+        return self.show(value) if self.show else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: identifier, title, what a reader must know to read it, columns and rows of plain values."""
+
+    id: str
+    title: str
+    note: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def texts(self) -> Iterator[list[str]]:
+        """The rows as written."""
+        for row in self.rows:
+            yield [column.text(value) for column, value in zip(self.columns, row, strict=True)]
+
+    def csv(self) -> str:
+        """The rows as CSV with unrounded values; a missing figure is an empty field."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(column.key for column in self.columns)
+        for row in self.rows:
+            writer.writerow("" if value is None or value != value else value for value in row)
+        return out.getvalue()
+
+
+def run_tables(findings: Findings) -> list[Table]:
+    """All tables of a run, in reading order; those without rows are left out."""
+    tables = [
+        latency_table(findings),
+        delivery_table(findings),
+        resource_table(findings),
+        link_table(findings),
+        percentile_table(findings),
+        cell_table(findings),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _by_pair(findings: Findings) -> list[PairFinding]:
+    """Pair by pair, the systems of each below each other."""
+    order = {system.label: at for at, system in enumerate(findings.systems)}
+    return sorted(findings.pairs, key=lambda f: (f.pair, order[f.system.label]))
+
+
+def latency_table(findings: Findings) -> Table:
+    """Floor beside measured p50, system below system for each pair."""
+    rows = tuple(
+        (
+            f.pair.workload,
+            f.pair.client_site,
+            f.pair.server_site or numbers.NONE,
+            f.system.label,
+            f.measure,
+            f.floor_ms,
+            f.headline.p50_ms,
+            f.above_floor_ms,
+            f.headline.p99_ms,
+            f.headline.max_ms,
+            f.headline.n,
+            f.failed,
+        )
+        for f in _by_pair(findings)
+    )
+    return Table(
+        "latency",
+        "Latency by pair of sites",
+        "In milliseconds. The floor is the least time the declared links allow on the way the messages take. "
+        "Response: from when an operation was due until its answer; arrival: until the receiver had it; acceptance: "
+        "until the bus took it. Failed operations are counted and are no latencies.",
+        (
+            Column("Workload", "workload"),
+            Column("From", "client_site"),
+            Column("To", "server_site"),
+            Column("System", "system"),
+            Column("Measure", "measure", detail=True),
+            Column("Floor", "floor_ms", numbers.ms),
+            Column("p50", "p50_ms", numbers.ms),
+            Column("Above floor", "above_floor_ms", numbers.ms),
+            Column("p99", "p99_ms", numbers.ms),
+            Column("Max", "max_ms", numbers.ms, detail=True),
+            Column("Operations", "operations", numbers.count, detail=True),
+            Column("Failed", "failed", numbers.count),
+        ),
+        rows,
+    )
+
+
+def percentile_table(findings: Findings) -> Table:
+    """Every percentile of every figure."""
+    rows = tuple(
+        (
+            f.pair.workload,
+            f.pair.client_site,
+            f.pair.server_site or numbers.NONE,
+            f.system.label,
+            name,
+            s.n,
+            s.min_ms,
+            s.p50_ms,
+            s.p90_ms,
+            s.p99_ms,
+            s.p999_ms,
+            s.max_ms,
+        )
+        for f in _by_pair(findings)
+        for name, s in _figures(f)
+    )
+    return Table(
+        "percentiles",
+        "All percentiles",
+        "In milliseconds. Service: from sending until the answer, what a closed-loop tool would report. Send delay: "
+        "the load generator's own lateness. A percentile the sample does not reach is left out.",
+        (
+            Column("Workload", "workload"),
+            Column("From", "client_site"),
+            Column("To", "server_site"),
+            Column("System", "system"),
+            Column("Figure", "figure"),
+            Column("n", "n", numbers.count),
+            *(
+                Column(name, f"{name.replace('.', '')}_ms", numbers.ms)
+                for name in ("min", "p50", "p90", "p99", "p99.9", "max")
+            ),
+        ),
+        rows,
+    )
+
+
+def _figures(f: PairFinding) -> list[tuple[str, Any]]:
+    figures = [("response" if f.round_trip else "acceptance", f.response), ("service", f.service)]
+    if f.measure == "arrival":
+        figures.insert(0, ("arrival", f.headline))
+    return [*figures, ("send delay", f.delay)]
+
+
+def delivery_table(findings: Findings) -> Table:
+    """The ledger by system and workload."""
+    rows = []
+    for system, cells in _cells_by_system(findings):
+        workloads = dict.fromkeys(a.workload for cell in cells for a in cell.agents.values() if a.role == "client")
+        for workload in workloads:
+            accounts = [
+                row for cell in cells for row in cell.ledger.rows if cell.agents[row.agent].workload == workload
+            ]
+            failures: Counter[str] = Counter()
+            for account in accounts:
+                failures.update(account.failures)
+            sums = [
+                sum(getattr(account, name) for account in accounts)
+                for name in ("started", "accepted", "delivered", "lost", "duplicated", "failed", "unfinished")
+            ]
+            named = "; ".join(f"{name} {count:,}" for name, count in failures.most_common()) or "none"
+            rows.append((workload, system.label, *sums, named))
+    rows.sort(key=lambda row: row[0])
+    return Table(
+        "delivery",
+        "Delivery",
+        "Operations and messages, warm-up included. Accepted: answered, or taken by the bus. Delivered: arrived at "
+        "each receiver it was meant for, each counted once. Lost: accepted and never arrived. Every sum closes, or the "
+        "cell is not valid.",
+        (
+            Column("Workload", "workload"),
+            Column("System", "system"),
+            Column("Sent", "sent", numbers.count),
+            Column("Accepted", "accepted", numbers.count),
+            Column("Delivered", "delivered", numbers.count),
+            Column("Lost", "lost", numbers.count),
+            Column("Duplicated", "duplicated", numbers.count),
+            Column("Failed", "failed", numbers.count),
+            Column("Unfinished", "unfinished", numbers.count, detail=True),
+            Column("Failures by kind", "failures", detail=True),
+        ),
+        tuple(rows),
+    )
+
+
+def _cells_by_system(findings: Findings) -> list[tuple[System, list[CellFinding]]]:
+    return [(s, [cell for cell in findings.cells if cell.system is s]) for s in findings.systems]
+
+
+_ROLES = {"client": "clients", "server": "servers", "bus": "bus"}
+
+
+def resource_table(findings: Findings) -> Table:
+    """Memory, descriptors and CPU by system and role: the median process, and what all of them used."""
+    rows: list[tuple[Any, ...]] = []
+    for system, cells in _cells_by_system(findings):
+        if not any(len(cell.resources) for cell in cells):
+            continue
+        frame = pd.concat([cell.resources.assign(cell=cell.id) for cell in cells if len(cell.resources)])
+        per_cell = frame.groupby(["role", "cell"], observed=True)
+        for role, label in _ROLES.items():
+            own = frame[frame["role"] == role]
+            if own.empty:
+                continue
+            cores = per_cell["cpu_cores"].sum()[role].median()
+            rate = np.median([cell.operations / cell.phases["duration_s"] for cell in cells])
+            median = own.median(numeric_only=True)
+            rows.append(
+                (
+                    label,
+                    system.label,
+                    round(len(own) / own["cell"].nunique()),
+                    median["anonymous_mib_begin"],
+                    median["anonymous_mib_end"],
+                    median["anonymous_mib_end"] - median["anonymous_mib_begin"],
+                    own["anonymous_mib_peak"].max(),
+                    median["rss_mib_end"],
+                    median["fds_end"],
+                    median["threads_end"],
+                    cores,
+                    cores / rate * 1e3 if rate else float("nan"),
+                )
+            )
+    rows.sort(key=lambda row: list(_ROLES.values()).index(row[0]))
+    return Table(
+        "resources",
+        "Memory and CPU",
+        "The median process of each kind over the measured time. Own memory is the kernel's Anonymous, in MiB: what "
+        "the process really owns; RSS counts shared pages too. Change is not a leak verdict: that takes doses and "
+        "quiesced readings. CPU is of all processes of the kind together.",
+        (
+            Column("Processes", "role"),
+            Column("System", "system"),
+            Column("How many", "processes", numbers.count, detail=True),
+            Column("Own, begin", "anonymous_mib_begin", numbers.mib, detail=True),
+            Column("Own, end", "anonymous_mib_end", numbers.mib),
+            Column("Change", "anonymous_mib_change", numbers.signed),
+            Column("Own, peak", "anonymous_mib_peak", numbers.mib, detail=True),
+            Column("RSS", "rss_mib_end", numbers.mib),
+            Column("Descriptors", "fds_end", numbers.count, detail=True),
+            Column("Threads", "threads_end", numbers.count, detail=True),
+            Column("CPU cores", "cpu_cores", numbers.number),
+            Column("CPU ms per operation", "cpu_ms_per_operation", numbers.number, detail=True),
+        ),
+        tuple(rows),
+    )
+
+
+def link_table(findings: Findings) -> Table:
+    """Links declared and measured."""
+    return Table(
+        "links",
+        "Links",
+        "Round-trip times in milliseconds: declared, and the median measured before and after the load.",
+        (
+            Column("Site", "a"),
+            Column("Site", "b"),
+            Column("Declared", "declared_rtt_ms", numbers.ms),
+            Column("Before", "before_rtt_ms", numbers.ms),
+            Column("After", "after_rtt_ms", numbers.ms),
+        ),
+        tuple((f.a, f.b, f.declared_ms, f.before_ms, f.after_ms) for f in findings.links),
+    )
+
+
+def cell_table(findings: Findings) -> Table:
+    """What was run, cell by cell."""
+    return Table(
+        "cells",
+        "Cells",
+        "A cell is one fully determined run: a system, a point of the sweep, a repetition, with fresh processes.",
+        (
+            Column("Cell", "cell"),
+            Column("System", "system"),
+            Column("Repetition", "repetition", numbers.count),
+            Column("State", "state"),
+            Column("Measured operations", "operations", numbers.count),
+            Column("Remarks", "remarks"),
+        ),
+        tuple(
+            (c.id, c.system.label, c.repetition, c.state, c.operations, "; ".join([*c.reasons, *c.notes]) or "none")
+            for c in findings.cells
+        ),
+    )
