@@ -316,13 +316,16 @@ class LocalRuntime:
         self._wait_for_interfaces(plan)
 
     def _wait_for_interfaces(self, plan: LabPlan) -> None:
-        """The kernel announces new interfaces with up to a second's delay; until then IPv6 does not use them."""
-        ask = [
-            {"argv": ["ip", "-n", name, "-o", "link", "show", "up"]} for name in (WAN, *(n.name for n in plan.nodes))
-        ]
+        """The kernel announces new interfaces with up to a second's delay; until then IPv6 does not use them.
+
+        An interface's link-local address appears last.
+        """
+        wanted = {WAN: len(plan.sites), **{node.name: 1 for node in plan.nodes}}
+        ask = [{"argv": ["ip", "-n", name, "-6", "-o", "address", "show", "scope", "link"]} for name in wanted]
         deadline = time.monotonic() + 10.0
         while any(
-            "state UP" not in line for text in self._batch(ask) for line in text.splitlines() if ": lo:" not in line
+            "tentative" in text or len(text.splitlines()) != count
+            for text, count in zip(self._batch(ask), wanted.values(), strict=True)
         ):
             if time.monotonic() > deadline:
                 raise LabFailure("the lab's interfaces do not come up", where=self._run_id, remedy="see lab.log")
