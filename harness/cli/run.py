@@ -1,0 +1,34 @@
+"""`harness run`: runs a scenario, shows how it goes, prints the answer and writes the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.progress import make_observer
+from harness.files import load_scenario
+from harness.lab.run import RunSettings, run_scenario
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--runtime", default="local", show_default=True, metavar="NAME", help="Where nodes live: local or fake.")
+@click.option("--links", default="auto", show_default=True, metavar="NAME", help="Link backend: auto, netem, nfqueue.")
+@click.option("--system", "systems", multiple=True, metavar="NAME", help="Only this system; may be repeated.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Results directory."
+)
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines, for machines.")
+def run(scenario: Path, runtime: str, links: str, systems: tuple[str, ...], results: Path, as_json: bool) -> None:
+    """Run a scenario; its result goes to results/SCENARIO/RUN."""
+    loaded = load_scenario(scenario)
+    settings = RunSettings(
+        results=results, runtime=runtime, links=links, systems=systems, command=("harness", *sys.argv[1:])
+    )
+    with make_observer(as_json) as observer:
+        path = run_scenario(loaded, settings, observer)
+    click.echo(f"result: {path}")

@@ -1,0 +1,384 @@
+"""Carries out one cell: nested scopes, each of which removes what it made, whatever happens inside.
+
+    runtime: nodes and network
+      links: shaped, read back, probed
+        buses: started, whole
+          samplers and agents: started, prepared
+            load: go, watched once a second, drained
+          records fetched, agents stopped
+        links: probed again
+    everything removed; the first error is the one that is shown
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.agent.clock import clock_facts
+from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
+from harness.bus.protocol import Bus
+from harness.bus.readiness import log_tail
+from harness.bus.registry import make_bus
+from harness.errors import BusFailure, HarnessError, LinkFailure
+from harness.lab.agents import AgentHandle, SamplerHandle, build_agent_archive, in_parallel
+from harness.lab.load import LoadWatch
+from harness.lab.observer import Observer
+from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
+from harness.links.probe import probe_links
+from harness.links.protocol import LinkShaper
+from harness.links.registry import choose_shaper
+from harness.plan.cell import AgentPlan, CellPlan
+from harness.runtime.protocol import NodeProcess, Runtime
+from harness.runtime.registry import make_runtime
+from harness.stack.build import StackEnvironment
+from harness.store import facts
+from harness.store.cell import read_columns
+from harness.store.layout import DELIVERIES, LOGS, OPERATIONS
+from harness.store.writer import CellWriter
+
+__all__ = ["CellSettings", "run_cell"]
+
+_RECORDS = "records.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class CellSettings:
+    """What a cell needs beside its plan.
+
+    Attributes:
+        run_id: identity of the run.
+        runtime: name of the runtime.
+        links: name of the link backend, or "auto".
+        environments: built stacks by name.
+        stack_env: environment variables of each stack's processes, by stack name.
+        bus_timeout_s: how long a bus may take to be whole.
+    """
+
+    run_id: str
+    runtime: str
+    links: str
+    environments: Mapping[str, StackEnvironment]
+    stack_env: Mapping[str, Mapping[str, str]]
+    bus_timeout_s: float = 120.0
+
+
+def run_cell(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> None:
+    """Carry out a cell and finish its record as valid or invalid.
+
+    Raises:
+        HarnessError: the cell could not be carried out; what was recorded until then is kept by the writer.
+        KeyboardInterrupt: likewise.
+    """
+    _Cell(plan, settings, writer, observer).run()
+
+
+class _Cell:
+    def __init__(self, plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.writer = writer
+        self.observer = observer
+        self.invalid: list[str] = []
+        self.shaper: LinkShaper
+        self.lab: Runtime
+
+    def say(self, text: str) -> None:
+        self.observer.phase(self.plan.id, text)
+
+    def run(self) -> None:
+        self.say("making nodes and network")
+        with make_runtime(self.settings.runtime, self.settings.run_id, self.writer.path / LOGS) as lab:
+            self.lab = lab
+            lab.open(self.plan.lab)
+            self.writer.set(facts.RUNTIME, dict(lab.facts()))
+            with self._links() as networked:
+                with self._buses() as buses, self._archive() as archive, self._agents(archive) as agents:
+                    with self._samplers(archive, agents, buses) as watch:
+                        self._load(agents, watch, buses)
+                if networked:
+                    self.say("probing links again")
+                    self._probe(facts.LINKS_AFTER)
+            self.say("removing nodes and network")
+        self._judge()
+
+    # -- links ------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _links(self) -> Iterator[bool]:
+        self.say("shaping links")
+        self.shaper = choose_shaper(self.lab, self.settings.links)
+        try:
+            self.shaper.apply(self.lab, self.plan.lab.links)
+            networked = self.shaper.name != "fake"
+            if networked:
+                self.say("probing links")
+                off = [verdict for verdict in self._probe(facts.LINKS_BEFORE) if verdict.off]
+                if off:
+                    raise LinkFailure(
+                        "the cell does not run, its links are not as declared: "
+                        + "; ".join(f"{v.source} -> {v.target}: {v.why}" for v in off),
+                        where=f"link {off[0].link}",
+                        expected="a median round trip within max(5 %, 1 ms) of the declared one",
+                        remedy="use a quieter machine; the emulator's lateness is in the result",
+                    )
+            yield networked
+        finally:
+            with _reported(self.writer, "the link shaper's evidence"):
+                self.writer.set(facts.SHAPER, {"name": self.shaper.name, **self.shaper.evidence()})
+            self.shaper.close()
+
+    def _probe(self, fact: str) -> tuple[LinkVerdict, ...]:
+        measurement: LinkMeasurement = probe_links(self.lab, self.plan.lab)
+        verdicts = judge(measurement, self.plan.lab.links)
+        self.writer.set(fact, _link_facts(verdicts))
+        self.writer.set(f"{fact}_probes", measurement.to_json())
+        if fact == facts.LINKS_AFTER:
+            self.invalid += [f"link {v.source} -> {v.target} after load: {v.why}" for v in verdicts if v.off]
+        return verdicts
+
+    # -- buses ------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _buses(self) -> Iterator[Mapping[str, Bus]]:
+        pythons = {name: str(environment.python) for name, environment in self.settings.environments.items()}
+        buses: dict[str, Bus] = {}
+        with contextlib.ExitStack() as scope:
+            for bus_plan in self.plan.buses:
+                self.say(f"starting {bus_plan.kind}" + (f" {bus_plan.name}" if bus_plan.name != "main" else ""))
+                bus = make_bus(bus_plan.kind, pythons)
+                scope.callback(bus.stop)
+                bus.start(self.lab, bus_plan, timeout_s=self.settings.bus_timeout_s)
+                buses[bus_plan.name] = bus
+            self.writer.set(facts.BUSES, {name: dict(bus.facts()) for name, bus in buses.items()})
+            yield buses
+
+    # -- agents -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _archive(self) -> Iterator[Mapping[str, str]]:
+        """The agent archive in every node: its path by node."""
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = build_agent_archive(Path(scratch, "agent.pyz"))
+            yield {node.name: self.lab.put(node.name, archive, archive.name) for node in self.plan.lab.nodes}
+
+    @contextlib.contextmanager
+    def _agents(self, archive: Mapping[str, str]) -> Iterator[Mapping[int, AgentHandle]]:
+        self.say(f"starting {len(self.plan.agents)} agents")
+        agents: dict[int, AgentHandle] = {}
+        try:
+            for plan in self.plan.agents:
+                environment = self.settings.environments[plan.stack]
+                agents[plan.index] = AgentHandle.start(
+                    self.lab,
+                    plan.node,
+                    plan.name,
+                    str(environment.python),
+                    archive[plan.node],
+                    env=self.settings.stack_env[plan.stack],
+                )
+            in_parallel(agents.values(), lambda agent: agent.hello())
+            yield agents
+        finally:
+            in_parallel(agents.values(), lambda agent: agent.stop())
+
+    def _prepare(self, agents: Mapping[int, AgentHandle], buses: Mapping[str, Bus]) -> None:
+        def prepare(plan: AgentPlan) -> None:
+            record = f"{self.lab.workdir(plan.node)}/{plan.name}.{_RECORDS}"
+            url = buses[plan.bus].url(plan.bus_node)
+            agents[plan.index].prepare({**plan.task, "url": url, "record": record})
+
+        for role in ("server", "client"):
+            self.say(f"connecting {role}s")
+            in_parallel([plan for plan in self.plan.agents if plan.role == role], prepare)
+
+    @contextlib.contextmanager
+    def _samplers(
+        self, archive: Mapping[str, str], agents: Mapping[int, AgentHandle], buses: Mapping[str, Bus]
+    ) -> Iterator[LoadWatch]:
+        """A sampler in every node, watching its agents and its component of a bus."""
+        watch = LoadWatch(self.plan)
+        with contextlib.ExitStack() as scope:
+            samplers: dict[str, SamplerHandle] = {}
+            watched: dict[str, dict[str, int]] = {node.name: {} for node in self.plan.lab.nodes}
+            for plan in self.plan.agents:
+                watched[plan.node][plan.name] = agents[plan.index].process.pid
+            for bus in buses.values():
+                for component, process in bus.processes().items():
+                    watched[component][component] = process.pid
+            for node, processes in watched.items():
+                if processes:
+                    samplers[node] = SamplerHandle.start(self.lab, node, archive[node], watch.sample)
+                    scope.callback(samplers[node].stop)
+            self._prepare(agents, buses)
+            for node, sampler in samplers.items():
+                sampler.watch(watched[node])
+            yield watch
+            for sampler in samplers.values():
+                for error in sampler.errors:
+                    self.writer.note(f"sampler: {error.get('message')}")
+
+    # -- load -------------------------------------------------------------------------------------------------------
+
+    def _load(self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus]) -> None:
+        self._record_agents(agents)
+        phases = self.plan.phases
+        start = time.monotonic() + 0.5
+        self.writer.go(
+            int(start * 1e9),
+            {index: int((start + agent.clock.offset_s) * 1e9) for index, agent in agents.items()},
+        )
+        clients = [plan.index for plan in self.plan.agents if plan.role == "client"]
+        try:
+            in_parallel(agents.values(), lambda agent: agent.go(start))
+            self.say("load")
+            end = start + phases.load_s
+            watched: Callable[[], None] = lambda: self._watch(agents, watch, buses, start)  # noqa: E731
+            _each_second(watched, lambda: time.monotonic() >= end)
+            self.say("draining")
+            deadline = end + phases.drain_s
+            _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
+        finally:
+            self._fetch(agents, watch)
+        with _reported(self.writer, "the bus's own counters"):
+            self.writer.set(facts.BUS_METRICS_AFTER, {name: bus.metrics() for name, bus in buses.items()})
+
+    def _watch(
+        self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus], start: float
+    ) -> None:
+        """Everything that must still be so once a second; raises what is not."""
+        self.shaper.check()
+        for agent in agents.values():
+            agent.check()
+        for bus in buses.values():
+            for component, process in bus.processes().items():
+                _require_alive(self.lab, component, process)
+        self.writer.add_samples(watch.drain_samples())
+        progress = {index: agent.progress for index, agent in agents.items()}
+        self.observer.tick(self.plan.id, watch.tick(time.monotonic() - start, progress))
+
+    def _record_agents(self, agents: Mapping[int, AgentHandle]) -> None:
+        for plan in self.plan.agents:
+            agent = agents[plan.index]
+            self.writer.set_agent(
+                plan.index,
+                facts=dict(agent.hello_facts),
+                targets=[str(topic["topic"]) for topic in plan.task["topics"]],
+            )
+        clocks = [agent.clock for agent in agents.values()]
+        self.writer.set(
+            facts.CLOCK,
+            {
+                "shared": all(clock.shared for clock in clocks),
+                "bound_s": max((clock.bound_s for clock in clocks), default=0.0),
+                "controller": clock_facts(),
+            },
+        )
+
+    def _fetch(self, agents: Mapping[int, AgentHandle], watch: LoadWatch) -> None:
+        """Take in what was recorded, also of a cell that failed; a dead agent costs its own results only."""
+        self.writer.add_samples(watch.drain_samples())
+        self.say("fetching records")
+        with tempfile.TemporaryDirectory() as scratch:
+            for plan in self.plan.agents:
+                agent, target = agents[plan.index], Path(scratch, plan.name)
+                try:
+                    report = agent.report()
+                    self.writer.set_agent(
+                        plan.index,
+                        failures=report.failures,
+                        counters={
+                            "due": report.due or 0,
+                            "sent": report.sent,
+                            "done": report.done,
+                            "failed": dict(report.failed),
+                            "in_flight": report.in_flight,
+                            "starved": report.starved,
+                            "negative": report.negative,
+                            "records": report.records,
+                            "lost_records": report.lost_records,
+                        },
+                    )
+                except HarnessError as error:
+                    self.invalid.append(f"agent {plan.name}: {error.what}")
+                try:
+                    self.lab.get(plan.node, f"{self.lab.workdir(plan.node)}/{plan.name}.{_RECORDS}", target)
+                except HarnessError as error:
+                    self.invalid.append(f"agent {plan.name}: its records are lost ({error.what})")
+                    continue
+                if plan.role == "client":
+                    self.writer.add_client_records(plan.index, target)
+                else:
+                    self.writer.add_server_records(plan.index, target)
+                target.unlink()
+
+    # -- judgement --------------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Valid only if links, shaper and ledger say so."""
+        record = self.writer.record()
+        shaper = record.facts.get(facts.SHAPER, {})
+        if not shaper.get("valid", True):
+            self.invalid += [f"links: {why}" for why in shaper.get("why", [])]
+        self.writer.seal()
+        ledger = take_ledger(
+            self.writer.record(),
+            read_columns(self.writer.path / OPERATIONS, OPERATION_NEEDS),
+            read_columns(self.writer.path / DELIVERIES, DELIVERY_NEEDS),
+        )
+        self.invalid += list(ledger.faults)
+        state = "invalid" if self.invalid else "valid"
+        self.writer.finish(state, self.invalid)
+        self.observer.cell_ended(self.plan.id, state, self.invalid)
+
+
+def _link_facts(verdicts: tuple[LinkVerdict, ...]) -> list[dict[str, Any]]:
+    """One entry per pair of sites, as harness.store.facts describes it."""
+    found: dict[frozenset[str], dict[str, Any]] = {}
+    for verdict in verdicts:
+        entry = found.setdefault(
+            frozenset((verdict.source, verdict.target)),
+            {
+                "link": verdict.link,
+                "a": verdict.source,
+                "b": verdict.target,
+                "declared_rtt_s": verdict.declared_s,
+                "measured_rtt_s": verdict.measured_s,
+                "ok": True,
+                "why": "",
+            },
+        )
+        if verdict.off:
+            entry.update(ok=False, why=verdict.why)
+    return list(found.values())
+
+
+def _require_alive(lab: Runtime, component: str, process: NodeProcess) -> None:
+    status = process.poll()
+    if status is not None:
+        raise BusFailure(f"it ended with {status} under load; its last lines:{log_tail(lab, component)}", where=component)
+
+
+def _each_second(action: Callable[[], None], done: Callable[[], bool]) -> None:
+    """Call the action about once a second until done; looks for the end five times as often."""
+    upcoming = time.monotonic()
+    while not done():
+        if time.monotonic() >= upcoming:
+            action()
+            upcoming += 1.0
+        time.sleep(0.2)
+    action()
+
+
+@contextlib.contextmanager
+def _reported(writer: CellWriter, what: str) -> Iterator[None]:
+    """Evidence that cannot be had is noted; it must not hide the result, or the failure in flight."""
+    try:
+        yield
+    except HarnessError as error:
+        writer.note(f"{what} could not be read: {error.what}")

@@ -1,0 +1,143 @@
+"""Carries out a run: builds the stacks, runs the cells one after the other, keeps what each leaves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import yaml
+
+from harness.bus.registry import helper_stacks
+from harness.errors import HarnessError, Interrupted
+from harness.files import LoadedScenario, plan_run
+from harness.lab.cell import CellSettings, run_cell
+from harness.lab.observer import Observer
+from harness.plan.cell import CellPlan
+from harness.stack.build import StackEnvironment, build_stacks
+from harness.store import facts
+from harness.store.writer import RunWriter
+
+__all__ = ["RunSettings", "resolved_text", "run_scenario"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to run a scenario.
+
+    Attributes:
+        results: the results directory.
+        runtime: name of the runtime.
+        links: name of the link backend, or "auto".
+        systems: only these of the scenario's systems; all if empty.
+        command: the command line, for the record.
+    """
+
+    results: Path
+    runtime: str = "local"
+    links: str = "auto"
+    systems: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def resolved_text(loaded: LoadedScenario) -> str:
+    """The scenario as it runs, every default filled in and the topology in place, as YAML that can be run again."""
+    data = loaded.scenario.model_dump(mode="json", exclude_none=True, by_alias=True)
+    data["topology"] = loaded.topology.model_dump(mode="json", exclude_none=True, by_alias=True)
+    named = {use.stack for system in loaded.scenario.systems.values() for use in system.uses().values()}
+    data["stacks"] = {
+        name: loaded.stacks[name].model_dump(mode="json", exclude_none=True, exclude={"name"}) for name in sorted(named)
+    }
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observer) -> Path:
+    """Run a scenario and keep its result.
+
+    Returns:
+        The result's directory.
+
+    Raises:
+        HarnessError: something could not be carried out; cells that were are kept.
+        Interrupted: the user asked to stop; what was recorded is kept and marked.
+    """
+    cells = plan_run(loaded, systems=settings.systems)
+    with _signals_interrupt():
+        environments = _build(loaded, cells, observer)
+        writer = RunWriter.create(
+            settings.results,
+            loaded.scenario.name,
+            resolved=resolved_text(loaded),
+            cells=cells,
+            command=settings.command,
+            seed=loaded.scenario.seed,
+        )
+        try:
+            with writer:
+                observer.plan(writer.run_id, cells)
+                _run_cells(loaded, cells, settings, environments, writer, observer)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted; what was recorded is kept and marked", where=str(writer.path)
+            ) from None
+    return writer.path
+
+
+def _build(loaded: LoadedScenario, cells: Sequence[CellPlan], observer: Observer) -> dict[str, StackEnvironment]:
+    names = dict.fromkeys(name for cell in cells for name in cell.stacks)
+    names |= dict.fromkeys(name for cell in cells for bus in cell.buses for name in helper_stacks(bus.kind))
+    observer.phase("", f"building stacks: {', '.join(names)}")
+    return build_stacks(
+        [loaded.stacks[name] for name in names], progress=lambda stack, line: observer.phase("", f"{stack}: {line}")
+    )
+
+
+def _run_cells(
+    loaded: LoadedScenario,
+    cells: Sequence[CellPlan],
+    settings: RunSettings,
+    environments: dict[str, StackEnvironment],
+    writer: RunWriter,
+    observer: Observer,
+) -> None:
+    built = {
+        name: {"python": environment.python_version, "packages": list(environment.freeze)}
+        for name, environment in environments.items()
+    }
+    for plan in cells:
+        cell_settings = CellSettings(
+            run_id=writer.run_id,
+            runtime=settings.runtime,
+            links=settings.links,
+            environments=environments,
+            stack_env={name: loaded.stacks[name].env for name in environments},
+        )
+        with writer.cell(plan) as cell:
+            cell.set(facts.STACKS, built)
+            try:
+                run_cell(plan, cell_settings, cell, observer)
+            except HarnessError as error:
+                observer.cell_ended(plan.id, "failed", [str(error)])
+                raise
+    writer.finish("complete")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt once; later ones do not disturb the tearing down."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
