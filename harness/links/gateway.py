@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness.errors import LinkFailure
 from harness.runtime.protocol import WAN, Runtime
 
-__all__ = ["Crossing", "accept", "install", "queue", "refuse_all", "rules"]
+__all__ = ["Crossing", "accept", "drop", "install", "queue", "refuse_all", "rules"]
 
 _FAMILIES = ("iptables-restore", "ip6tables-restore")
 
@@ -38,6 +38,11 @@ def queue(number: int) -> tuple[str, ...]:
 def accept() -> tuple[str, ...]:
     """Let packets pass."""
     return ("ACCEPT",)
+
+
+def drop() -> tuple[str, ...]:
+    """Let nothing pass."""
+    return ("DROP",)
 
 
 def rules(crossings: Sequence[Crossing]) -> str:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from harness.errors import BadInput, MissingCapability
 from harness.links.fake import FakeShaper
+from harness.links.netem import NetemShaper
 from harness.links.nfqueue_shaper import NfqueueShaper
 from harness.links.protocol import LinkShaper
 from harness.runtime.protocol import Runtime
@@ -20,6 +21,7 @@ AUTO = "auto"
 #: Every backend of ours by name; "auto" tries them in this order.
 BUILT_IN: Mapping[str, type[LinkShaper]] = MappingProxyType(
     {
+        "netem": NetemShaper,
         "nfqueue": NfqueueShaper,
         "fake": FakeShaper,
     }

@@ -131,16 +131,30 @@ class Effect:
         self._uniform = source.random
         self._free_at_ns = 0.0
         self._last_due_ns = 0
-        paced = self._ns_per_byte > 0.0
         self.changes_contents = self.duplicate > 0.0 or self.corrupt > 0.0
         lossy = self._loss > 0.0 or self._burst is not None
-        self.plain = not (paced or self.changes_contents or lossy or self._draw)
+        self.plain = not (self.paced or self.changes_contents or lossy or self._draw)
         self.whole_super_packets = self.plain
-        self.copy_bytes = 0xFFFF if self.changes_contents else 20 if paced else 0
+        self.copy_bytes = 0xFFFF if self.changes_contents else 20 if self.paced else 0
 
-    def follow(self, earlier: Effect) -> None:
-        """Take over from an earlier effect of the same link: what waits for its rate still occupies the wire."""
-        self._free_at_ns = earlier._free_at_ns
+    @property
+    def paced(self) -> bool:
+        """Whether a rate holds packets back."""
+        return self._ns_per_byte > 0.0
+
+    def follow(self, earlier: Effect, now_ns: int) -> None:
+        """Take over from an earlier effect of the same link: the bytes that wait for its rate now wait for this one."""
+        if earlier._ns_per_byte:
+            self._free_at_ns = self._repaced(earlier._free_at_ns, earlier, now_ns)
+
+    def rescheduled(self, due_ns: int, earlier: Effect, now_ns: int) -> int:
+        """When a packet leaves that an earlier effect of the same link meant to leave at due_ns."""
+        return int(self._repaced(due_ns - earlier.delay_ns, earlier, now_ns)) + earlier.delay_ns
+
+    def _repaced(self, sent_ns: float, earlier: Effect, now_ns: int) -> float:
+        if sent_ns <= now_ns or not earlier._ns_per_byte:
+            return sent_ns
+        return now_ns + (sent_ns - now_ns) * self._ns_per_byte / earlier._ns_per_byte
 
     def due(self, now_ns: int, length: int) -> int:
         """When a packet that arrives now is to be released, or LOST, or OVERFLOWED (the rate's queue is full).

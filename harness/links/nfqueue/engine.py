@@ -48,6 +48,7 @@ class Link:
         "effect",
         "fifo",
         "generation",
+        "head",
         "last_id",
         "latest_due_ns",
         "lost",
@@ -71,6 +72,7 @@ class Link:
         self.latest_due_ns = 0
         self.last_id = 0
         self.generation = 0
+        self.head = 0
         self.release_batch = netlink.verdict_prefix(queue, True)
         self.release_one = netlink.verdict_prefix(queue, False)
         self.arrived = self.released = self.lost = self.overflowed = self.dropped_cut = 0
@@ -141,7 +143,8 @@ class Engine:
         """Change a link; the next packet read is treated anew. Returns the instant. Raises KeyError."""
         link = self.links[source, target]
         old, new = link.effect, Effect(description)
-        new.follow(old)
+        now = time.monotonic_ns()
+        new.follow(old, now)
         wider = netlink.configure(
             link.queue,
             max(old.copy_bytes, new.copy_bytes),
@@ -151,9 +154,18 @@ class Engine:
         self._socket.send(wider)
         link.effect = new
         link.delay_ns = new.delay_ns if new.plain and not link.cut else -1
+        if old.paced and link.fifo:
+            link.fifo = deque((new.rescheduled(due, old, now), packet) for due, packet in link.fifo)
+            self._push_head(link)
         instant = time.monotonic_ns()
         self._socket.send(netlink.configure(link.queue, new.copy_bytes, _MAX_HELD, new.whole_super_packets))
         return instant
+
+    def _push_head(self, link: Link) -> None:
+        """Put the head of a link's FIFO into the heap; whatever entry it had there counts no more."""
+        self._sequence += 1
+        link.head = self._sequence
+        heapq.heappush(self._heap, (link.fifo[0][0], self._sequence, link, link.generation, -1, None))
 
     def cut(self, source: str, target: str) -> int:
         """Lose everything on a link from now on, also what it holds. Returns the instant. Raises KeyError."""
@@ -236,10 +248,9 @@ class Engine:
                 if due >= link.latest_due_ns:
                     link.latest_due_ns = due
                     fifo = link.fifo
-                    if not fifo:
-                        self._sequence += 1
-                        heapq.heappush(heap, (due, self._sequence, link, link.generation, -1, None))
                     fifo.append((due, packet))
+                    if len(fifo) == 1:
+                        self._push_head(link)
                 else:
                     self._sequence += 1
                     heapq.heappush(heap, (due, self._sequence, link, link.generation, packet, None))
@@ -279,13 +290,13 @@ class Engine:
         in_order = due >= link.latest_due_ns
         if in_order:
             link.latest_due_ns = due
-        self._sequence += 1
         if effect.reorder or effect.changes_contents or not in_order:
+            self._sequence += 1
             heapq.heappush(self._heap, (due, self._sequence, link, link.generation, packet, contents))
             return
-        if not link.fifo:
-            heapq.heappush(self._heap, (due, self._sequence, link, link.generation, -1, None))
         link.fifo.append((due, packet))
+        if len(link.fifo) == 1:
+            self._push_head(link)
 
     def _release(self) -> None:
         """Let pass what is due, at most one turn of packets."""
@@ -294,8 +305,8 @@ class Engine:
         budget = _TURN
         verdicts = []
         while budget > 0 and heap and heap[0][0] <= now:
-            due, _, link, generation, packet, contents = heap[0]
-            if generation != link.generation:
+            due, sequence, link, generation, packet, contents = heap[0]
+            if generation != link.generation or (packet < 0 and sequence != link.head):
                 heapq.heappop(heap)
                 continue
             if packet >= 0:
@@ -315,8 +326,8 @@ class Engine:
                 packet = fifo.popleft()[1]
                 count += 1
             if fifo:
-                self._sequence += 1
-                heapq.heapreplace(heap, (fifo[0][0], self._sequence, link, generation, -1, None))
+                self._sequence = link.head = self._sequence + 1
+                heapq.heapreplace(heap, (fifo[0][0], link.head, link, generation, -1, None))
             else:
                 heapq.heappop(heap)
             budget -= count
