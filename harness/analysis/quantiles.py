@@ -43,9 +43,10 @@ def quantile(ordered: NDArray[Any], level: float) -> float:
     return float(quantiles(ordered, [level])[0])
 
 
-def nines_grid(count: int, points: int = 120) -> NDArray[np.float64]:
-    """Levels evenly spread on a nines axis (0, 90 %, 99 %, 99.9 %, ...) as far as `count` observations reach."""
+def nines_grid(count: int, points: int = 90) -> NDArray[np.float64]:
+    """Levels to draw a distribution at: evenly up to 90 %, then evenly on a nines axis (99 %, 99.9 %, ...) as far as
+    `count` observations reach."""
     if count < 2:
         return np.array([0.0] if count else [])
-    reach = np.log10(count)
-    return 1 - 10 ** -np.linspace(0, reach, points)
+    tail = 1 - 10 ** -np.linspace(1, max(1.0, np.log10(count)), points // 2)
+    return np.unique(np.concatenate([np.linspace(0, 0.9, points - len(tail)), tail]))

@@ -249,7 +249,8 @@ def _pair_findings(
     system: System, read: Sequence[tuple[Cell, CellFinding, dict[Pair, PairSamples]]]
 ) -> Iterator[PairFinding]:
     planned = {key: pair for cell, _, _ in read if cell.record for key, pair in _planned(cell.record).items()}
-    for pair in sorted({pair for _, _, samples in read for pair in samples}):
+    order = list(planned)
+    for pair in sorted({pair for _, _, samples in read for pair in samples}, key=lambda p: (_place(order, p), p)):
         runs = [(finding, samples[pair]) for _, finding, samples in read if pair in samples]
         round_trip = _round_trip(pair, planned)
         merged = merge([samples for _, samples in runs])
@@ -284,6 +285,12 @@ def _pair_findings(
             grid_ms=quantiles(headline, levels) / 1e6,
             marks=tuple(mark for mark in marks if mark),
         )
+
+
+def _place(order: Sequence[tuple[str, str, str]], pair: Pair) -> int:
+    """Where the plan names a pair; unplanned ones come last."""
+    key = (pair.workload, pair.client_site, pair.server_site)
+    return order.index(key) if key in order else len(order)
 
 
 def _links(run: Run) -> tuple[LinkFinding, ...]:

@@ -155,6 +155,11 @@ class Findings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def pair_order(self) -> tuple[Pair, ...]:
+        """All pairs, in the order the scenario names their workloads."""
+        return tuple(dict.fromkeys(finding.pair for finding in self.pairs))
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """Every doubt about a figure, with the pair it concerns; each once."""
         found = [f"{f.system.label}, {f.pair.label}: {mark}" for f in self.pairs for mark in f.marks]

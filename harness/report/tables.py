@@ -15,7 +15,7 @@ import pandas as pd
 from harness.report import numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.report.findings import CellFinding, Findings, PairFinding, System
 
@@ -50,13 +50,27 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: identifier, title, what a reader must know to read it, columns and rows of plain values."""
+    """A table.
+
+    Attributes:
+        id, title: what it is called.
+        note: what a reader must know to read it.
+        columns: its columns.
+        rows: plain values.
+        lead: how many leading columns name the group a row belongs to.
+    """
 
     id: str
     title: str
     note: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+    lead: int = 0
+
+    def group(self, texts: Sequence[str]) -> str:
+        """The heading of the group a row belongs to: "local-call, edge-a to core"."""
+        first, *sites = texts[: self.lead]
+        return f"{first}, {' to '.join(sites)}" if sites else first
 
     def texts(self) -> Iterator[list[str]]:
         """The rows as written."""
@@ -88,8 +102,8 @@ def run_tables(findings: Findings) -> list[Table]:
 
 def _by_pair(findings: Findings) -> list[PairFinding]:
     """Pair by pair, the systems of each below each other."""
-    order = {system.label: at for at, system in enumerate(findings.systems)}
-    return sorted(findings.pairs, key=lambda f: (f.pair, order[f.system.label]))
+    order, systems = findings.pair_order, [system.label for system in findings.systems]
+    return sorted(findings.pairs, key=lambda f: (order.index(f.pair), systems.index(f.system.label)))
 
 
 def latency_table(findings: Findings) -> Table:
@@ -132,6 +146,7 @@ def latency_table(findings: Findings) -> Table:
             Column("Failed", "failed", numbers.count),
         ),
         rows,
+        lead=3,
     )
 
 
@@ -173,6 +188,7 @@ def percentile_table(findings: Findings) -> Table:
             ),
         ),
         rows,
+        lead=3,
     )
 
 
@@ -201,7 +217,8 @@ def delivery_table(findings: Findings) -> Table:
             ]
             named = "; ".join(f"{name} {count:,}" for name, count in failures.most_common()) or "none"
             rows.append((workload, system.label, *sums, named))
-    rows.sort(key=lambda row: row[0])
+    workload_order = list(dict.fromkeys(pair.workload for pair in findings.pair_order))
+    rows.sort(key=lambda row: workload_order.index(row[0]) if row[0] in workload_order else len(workload_order))
     return Table(
         "delivery",
         "Delivery",
@@ -221,6 +238,7 @@ def delivery_table(findings: Findings) -> Table:
             Column("Failures by kind", "failures", detail=True),
         ),
         tuple(rows),
+        lead=1,
     )
 
 
@@ -284,6 +302,7 @@ def resource_table(findings: Findings) -> Table:
             Column("CPU ms per operation", "cpu_ms_per_operation", numbers.number, detail=True),
         ),
         tuple(rows),
+        lead=1,
     )
 
 

@@ -1,0 +1,174 @@
+"""From a matplotlib figure to an SVG that belongs on a web page: CSS-variable colours, real text, few bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from harness.report.theme import LIGHT, css_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+__all__ = ["WIDTH", "Plot", "canvas", "colour", "draw_events", "plain_axes", "wrap_svg"]
+
+#: Width of every plot in its own units (CSS pixels at natural size): readable on a phone, three abreast on a desk.
+WIDTH = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A finished picture.
+
+    Attributes:
+        id: identifier, unique in a report.
+        title: what it shows.
+        description: the same in words, for who cannot see it and for the caption.
+        svg: the <svg> element.
+        wide: whether it deserves the full width of the page.
+    """
+
+    id: str
+    title: str
+    description: str
+    svg: str
+    wide: bool = False
+
+    def standalone(self) -> str:
+        """The picture as a file of its own, with its colours in it."""
+        style = f"<style>{css_variables()}svg{{background:var(--paper);font-family:system-ui,sans-serif}}</style>"
+        return re.sub(r"(<svg[^>]*>)", rf"\1{style}", self.svg, count=1)
+
+
+# matplotlib wants colours, the page wants variables: each token is drawn in a colour nothing else uses.
+_PLACEHOLDERS = {token: f"#fe{at:02x}01" for at, token in enumerate(LIGHT)}
+
+
+def colour(token: str) -> str:
+    """The drawing colour that becomes `var(--token)`."""
+    return _PLACEHOLDERS[token]
+
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "font.family": "sans-serif",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.7,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.3,
+}
+
+
+def _colours() -> Any:
+    return {
+        "text.color": colour("ink"),
+        "axes.labelcolor": colour("muted"),
+        "axes.edgecolor": colour("line"),
+        "xtick.color": colour("line"),
+        "ytick.color": colour("line"),
+        "xtick.labelcolor": colour("muted"),
+        "ytick.labelcolor": colour("muted"),
+        "grid.color": colour("faint"),
+    }
+
+
+@contextmanager
+def canvas(plot_id: str, title: str, description: str, height: float = 250) -> Iterator[_Canvas]:
+    """A figure to draw on; `canvas.plot()` after the block is the picture."""
+    with mpl.rc_context({**_STYLE, **_colours(), "svg.hashsalt": plot_id}):
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        drawn = _Canvas(plot_id, title, description, figure)
+        figure.suptitle(title, x=0.01, horizontalalignment="left")
+        yield drawn
+        drawn.render()
+
+
+class _Canvas:
+    def __init__(self, plot_id: str, title: str, description: str, figure: Figure) -> None:
+        self._about = (plot_id, title, description)
+        self.figure = figure
+        self.axes: Axes = figure.add_subplot()
+        self._svg = ""
+
+    def render(self) -> None:
+        out = io.StringIO()
+        self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        self._svg = _for_the_page(out.getvalue(), *self._about)
+
+    def plot(self) -> Plot:
+        """The finished picture."""
+        return Plot(*self._about, self._svg)
+
+
+def plain_axes(axes: Axes, *, x: str, y: str) -> None:
+    """Axis names, and only horizontal grid lines."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(visible=False, axis="x")
+
+
+def draw_events(axes: Axes, instants: list[float]) -> None:
+    """Vertical lines at events, numbered; the numbers are explained under the plots."""
+    for number, instant in enumerate(instants, 1):
+        axes.axvline(instant, color=colour("muted"), linewidth=0.8, dashes=(2, 2))
+        axes.annotate(
+            str(number), (instant, 1), xycoords=("data", "axes fraction"), xytext=(2, -9), textcoords="offset points"
+        ).set_fontsize(9)
+
+
+def wrap_svg(plot_id: str, title: str, description: str, body: str, width: float, height: float) -> str:
+    """An accessible <svg> element around drawn content."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'aria-labelledby="{plot_id}-t {plot_id}-d"><title id="{plot_id}-t">{escape(title)}</title>'
+        f'<desc id="{plot_id}-d">{escape(description)}</desc>{body}</svg>'
+    )
+
+
+_FONT = re.compile(r"font: (?:(?:normal|italic|oblique) )?(?P<weight>bold |\d{3} )?(?P<size>[\d.]+)px [^;\"]*")
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+
+
+def _font(found: re.Match[str]) -> str:
+    weight = f"font-weight: {found['weight'].strip()}; " if found["weight"] else ""
+    return f"{weight}font-size: {found['size']}px"
+
+
+def _for_the_page(svg: str, plot_id: str, title: str, description: str) -> str:
+    head = re.search(r'<svg[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>', svg)
+    if head is None:
+        raise ValueError("not an SVG of matplotlib's")
+    body = svg[head.end() : svg.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = _FONT.sub(_font, body)
+    for token, placeholder in _PLACEHOLDERS.items():
+        body = body.replace(placeholder, f"var(--{token})")
+    body = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), body)
+    body = re.sub(r"\s*\n\s*", "\n", body).strip()
+    return wrap_svg(plot_id, title, description, body, float(head[1]), float(head[2]))

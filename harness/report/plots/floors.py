@@ -1,0 +1,74 @@
+"""Floor beside measured latency: per pair and system a tick at the floor, a mark at p50, a line to p99."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.report import numbers
+from harness.report.plots.canvas import Plot, canvas, colour
+from harness.report.theme import series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.report.findings import Findings, PairFinding
+
+__all__ = ["floor_plots"]
+
+_ROW = 17
+_GAP = 10
+
+
+def floor_plots(findings: Findings) -> list[Plot]:
+    """One plot per workload, so that pairs of the same kind stand below each other."""
+    workloads = dict.fromkeys(finding.pair.workload for finding in findings.pairs)
+    return [
+        _plot(f"floor-{at}", workload, [f for f in findings.pairs if f.pair.workload == workload], findings)
+        for at, workload in enumerate(workloads)
+    ]
+
+
+def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: Findings) -> Plot:
+    pairs = list(dict.fromkeys(f.pair for f in found))
+    labels = [system.label for system in findings.systems]
+    said = "; ".join(
+        f"{f.pair.client_site} to {f.pair.server_site or 'any'} on {f.system.label}: "
+        f"floor {numbers.ms(f.floor_ms)}, p50 {numbers.ms(f.headline.p50_ms)}, p99 {numbers.ms(f.headline.p99_ms)} ms"
+        for f in found
+    )
+    measures = " and ".join(dict.fromkeys(f.measure for f in found))
+    height = 92 + len(pairs) * (_GAP + _ROW * len(labels))
+    with canvas(plot_id, f"{workload}: {measures} against the floor", said, height) as drawn:
+        axes = drawn.axes
+        ticks, names = [], []
+        y = 0.0
+        for pair in pairs:
+            rows = [f for f in found if f.pair == pair]
+            ticks.append(y + _ROW * (len(rows) - 1) / 2)
+            names.append(f"{pair.client_site} to\n{pair.server_site or 'any'}")
+            for f in rows:
+                token, marker, _ = series(labels.index(f.system.label))
+                ink = colour(token)
+                floor = f.floor_ms if np.isfinite(f.floor_ms) else f.headline.p50_ms
+                end = f.headline.p99_ms if np.isfinite(f.headline.p99_ms) else f.headline.max_ms
+                axes.plot([floor, f.headline.p50_ms], [y, y], color=ink, linewidth=3, alpha=0.35, solid_capstyle="butt")
+                axes.plot([f.headline.p50_ms, end], [y, y], color=ink, linewidth=1)
+                axes.plot([f.floor_ms], [y], color=colour("ink"), marker="|", markersize=11, markeredgewidth=1.6)
+                axes.plot([f.headline.p50_ms], [y], color=ink, marker=marker, markersize=6.5, linestyle="none")
+                y += _ROW
+            y += _GAP
+        axes.set_yticks(ticks, names)
+        axes.set_ylim(y - _GAP - _ROW / 2 + 4, -_ROW / 2 - 4)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+        axes.margins(x=0.03)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("milliseconds; mark: p50, line on to p99")
+        for at, label in enumerate(labels):
+            token, marker, _ = series(at)
+            axes.plot([], [], color=colour(token), marker=marker, linewidth=1, label=label)
+        axes.plot([], [], "|", color=colour("ink"), markersize=11, markeredgewidth=1.6, label="floor")
+        drawn.figure.legend(loc="outside lower left", ncols=3, columnspacing=1.2)
+    return drawn.plot()

@@ -1,0 +1,83 @@
+"""The HTML report of one run: which sections it has and what stands in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING
+
+from harness.report import numbers
+from harness.report.answer import answer
+from harness.report.page import Section, facts_html, page, plots_html, section, table_html
+from harness.report.plots.distribution import pair_distributions, system_distributions
+from harness.report.plots.floors import floor_plots
+from harness.report.plots.memory import memory_plots
+from harness.report.plots.site_map import site_map
+from harness.report.plots.timeline import event_list, timeline_plots
+from harness.report.tables import run_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.findings import Findings
+    from harness.report.plots.canvas import Plot
+
+__all__ = ["run_page", "write_run_page"]
+
+#: More plots of one kind than this would bury the rest; the tables have every figure.
+_MOST_PLOTS = 12
+
+
+def run_page(findings: Findings) -> str:
+    """The report as one HTML document."""
+    tables = {table.id: table_html(table) for table in run_tables(findings)}
+
+    def table(name: str) -> str:
+        return tables.get(name, "")
+
+    chart = site_map(findings)
+    sections: list[Section] = [
+        section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
+        section("map", "Sites and links", _plots([chart] if chart else []) + table("links")),
+        section(
+            "distribution",
+            "How latency is distributed",
+            _plots(system_distributions(findings)) + _plots(pair_distributions(findings)),
+        ),
+        section("time", "Latency over time", _plots(timeline_plots(findings)) + _events(findings)),
+        section("memory", "Memory and CPU", _plots(memory_plots(findings)) + table("resources")),
+        section("delivery-s", "Delivery", table("delivery")),
+        section("details", "All figures", table("percentiles") + table("cells")),
+        section("provenance", "What ran", facts_html(findings.provenance)),
+    ]
+    systems, repetitions = len(findings.systems), findings.repetitions
+    how_much = f"{numbers.plural(systems, 'system')}, {numbers.plural(repetitions, 'repetition')}"
+    subtitle = f"Run {findings.run}, {_day(findings.started)}. {how_much}."
+    return page(findings.title or findings.scenario, subtitle, answer(findings), sections)
+
+
+def write_run_page(findings: Findings, path: Path) -> Path:
+    """Write the report; returns its path."""
+    path.write_text(run_page(findings), encoding="utf-8")
+    return path
+
+
+def _day(instant: str) -> str:
+    """ "2026-11-22T17:24:20.863Z" as "22 November 2026, 17:24 UTC"."""
+    return f"{datetime.fromisoformat(instant):%-d %B %Y, %H:%M} UTC"
+
+
+def _plots(plots: list[Plot]) -> str:
+    if not plots:
+        return ""
+    left_out = len(plots) - _MOST_PLOTS
+    note = f"{numbers.plural(left_out, 'more plot')} left out; the tables have every figure." if left_out > 0 else ""
+    return plots_html(plots[:_MOST_PLOTS], note)
+
+
+def _events(findings: Findings) -> str:
+    events = event_list(findings)
+    if not events:
+        return ""
+    rows = "".join(f"<li>{escape(f'{instant:.1f} s: {what}')}</li>" for instant, what in events)
+    return f'<p class="note">Events, numbered as in the plots:</p><ol class="events">{rows}</ol>'
