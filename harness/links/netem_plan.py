@@ -101,7 +101,7 @@ def table_text(distribution: str) -> str:
 
 
 def _percent(probability: float) -> str:
-    return f"{probability * 100:.7g}%"
+    return f"{probability * 100:.8f}".rstrip("0").rstrip(".") + "%"
 
 
 def netem_arguments(impairment: Impairment) -> list[str]:
