@@ -17,8 +17,8 @@ AMQP_1_0 = ("414d515000010000", "414d5150")
 #: Runs in the node with a bare Python: tries once a tenth of a second until the greeting fits.
 _GREET = """
 import socket, sys, time
-port, said, wanted, seconds = int(sys.argv[1]), bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3]), float(sys.argv[4])
-end = time.monotonic() + seconds
+port, said, wanted = int(sys.argv[1]), bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
+end = time.monotonic() + float(sys.argv[4])
 while time.monotonic() < end:
     try:
         with socket.create_connection(("127.0.0.1", port), 2.0) as peer:

@@ -11,7 +11,8 @@ import click
 from harness.cli.plan_text import plan_lines
 from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
-from harness.model.document import Document, validate as validate_document
+from harness.model.document import Document
+from harness.model.document import validate as validate_document
 from harness.model.scenario import Scenario
 from harness.model.topology import Topology
 
@@ -73,5 +74,3 @@ def schema(kind: str) -> None:
     document = model.model_json_schema(mode="validation")
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     click.echo(json.dumps(document, indent=2))
-
-

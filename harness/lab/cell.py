@@ -1,13 +1,13 @@
 """Carries out one cell: nested scopes, each of which removes what it made, whatever happens inside.
 
-    runtime: nodes and network
-      links: shaped, read back, probed
-        buses: started, whole
-          samplers and agents: started, prepared
-            load: go, watched once a second, drained
-          records fetched, agents stopped
-        links: probed again
-    everything removed; the first error is the one that is shown
+runtime: nodes and network
+  links: shaped, read back, probed
+    buses: started, whole
+      samplers and agents: started, prepared
+        load: go, watched once a second, drained
+      records fetched, agents stopped
+    links: probed again
+everything removed; the first error is the one that is shown
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.bus.protocol import Bus
 from harness.bus.readiness import log_tail
 from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
-from harness.lab.agents import AgentHandle, SamplerHandle, build_agent_archive, in_parallel
+from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
 from harness.lab.load import LoadWatch
 from harness.lab.observer import Observer
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
@@ -40,11 +40,14 @@ from harness.stack.build import StackEnvironment
 from harness.store import facts
 from harness.store.cell import read_columns
 from harness.store.layout import DELIVERIES, LOGS, OPERATIONS
+from harness.store.schema import CellState
 from harness.store.writer import CellWriter
 
 __all__ = ["CellSettings", "run_cell"]
 
 _RECORDS = "records.bin"
+#: How long an agent may take to disconnect politely, seconds; the lab is removed in any case.
+_STOP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,13 @@ class _Cell:
             lab.open(self.plan.lab)
             self.writer.set(facts.RUNTIME, dict(lab.facts()))
             with self._links() as networked:
-                with self._buses() as buses, self._archive() as archive, self._agents(archive) as agents:
-                    with self._samplers(archive, agents, buses) as watch:
-                        self._load(agents, watch, buses)
+                with (
+                    self._buses() as buses,
+                    self._archive() as archive,
+                    self._agents(archive) as agents,
+                    self._samplers(archive, agents, buses) as watch,
+                ):
+                    self._load(agents, watch, buses)
                 if networked:
                     self.say("probing links again")
                     self._probe(facts.LINKS_AFTER)
@@ -185,7 +192,8 @@ class _Cell:
             in_parallel(agents.values(), lambda agent: agent.hello())
             yield agents
         finally:
-            in_parallel(agents.values(), lambda agent: agent.stop())
+            self.say("stopping agents")
+            in_parallel(agents.values(), lambda agent: agent.stop(_STOP_S))
 
     def _prepare(self, agents: Mapping[int, AgentHandle], buses: Mapping[str, Bus]) -> None:
         def prepare(plan: AgentPlan) -> None:
@@ -203,8 +211,8 @@ class _Cell:
     ) -> Iterator[LoadWatch]:
         """A sampler in every node, watching its agents and its component of a bus."""
         watch = LoadWatch(self.plan)
-        with contextlib.ExitStack() as scope:
-            samplers: dict[str, SamplerHandle] = {}
+        samplers: dict[str, SamplerHandle] = {}
+        try:
             watched: dict[str, dict[str, int]] = {node.name: {} for node in self.plan.lab.nodes}
             for plan in self.plan.agents:
                 watched[plan.node][plan.name] = agents[plan.index].process.pid
@@ -214,7 +222,6 @@ class _Cell:
             for node, processes in watched.items():
                 if processes:
                     samplers[node] = SamplerHandle.start(self.lab, node, archive[node], watch.sample)
-                    scope.callback(samplers[node].stop)
             self._prepare(agents, buses)
             for node, sampler in samplers.items():
                 sampler.watch(watched[node])
@@ -222,6 +229,8 @@ class _Cell:
             for sampler in samplers.values():
                 for error in sampler.errors:
                     self.writer.note(f"sampler: {error.get('message')}")
+        finally:
+            in_parallel(samplers.values(), lambda sampler: sampler.stop())
 
     # -- load -------------------------------------------------------------------------------------------------------
 
@@ -245,6 +254,7 @@ class _Cell:
             _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
         finally:
             self._fetch(agents, watch)
+        self.say("reading the bus's own counters")
         with _reported(self.writer, "the bus's own counters"):
             self.writer.set(facts.BUS_METRICS_AFTER, {name: bus.metrics() for name, bus in buses.items()})
 
@@ -284,28 +294,12 @@ class _Cell:
         """Take in what was recorded, also of a cell that failed; a dead agent costs its own results only."""
         self.writer.add_samples(watch.drain_samples())
         self.say("fetching records")
+        reports = in_parallel(self.plan.agents, lambda plan: self._report(agents[plan.index]))
         with tempfile.TemporaryDirectory() as scratch:
-            for plan in self.plan.agents:
-                agent, target = agents[plan.index], Path(scratch, plan.name)
-                try:
-                    report = agent.report()
-                    self.writer.set_agent(
-                        plan.index,
-                        failures=report.failures,
-                        counters={
-                            "due": report.due or 0,
-                            "sent": report.sent,
-                            "done": report.done,
-                            "failed": dict(report.failed),
-                            "in_flight": report.in_flight,
-                            "starved": report.starved,
-                            "negative": report.negative,
-                            "records": report.records,
-                            "lost_records": report.lost_records,
-                        },
-                    )
-                except HarnessError as error:
-                    self.invalid.append(f"agent {plan.name}: {error.what}")
+            for plan, report in zip(self.plan.agents, reports, strict=True):
+                if report is not None:
+                    self.writer.set_agent(plan.index, failures=report.failures, counters=_counters(report))
+                target = Path(scratch, plan.name)
                 try:
                     self.lab.get(plan.node, f"{self.lab.workdir(plan.node)}/{plan.name}.{_RECORDS}", target)
                 except HarnessError as error:
@@ -316,6 +310,13 @@ class _Cell:
                 else:
                     self.writer.add_server_records(plan.index, target)
                 target.unlink()
+
+    def _report(self, agent: AgentHandle) -> AgentReport | None:
+        try:
+            return agent.report()
+        except HarnessError as error:
+            self.invalid.append(f"agent {agent.name}: {error.what}")
+            return None
 
     # -- judgement --------------------------------------------------------------------------------------------------
 
@@ -332,9 +333,23 @@ class _Cell:
             read_columns(self.writer.path / DELIVERIES, DELIVERY_NEEDS),
         )
         self.invalid += list(ledger.faults)
-        state = "invalid" if self.invalid else "valid"
+        state: CellState = "invalid" if self.invalid else "valid"
         self.writer.finish(state, self.invalid)
         self.observer.cell_ended(self.plan.id, state, self.invalid)
+
+
+def _counters(report: AgentReport) -> dict[str, Any]:
+    return {
+        "due": report.due or 0,
+        "sent": report.sent,
+        "done": report.done,
+        "failed": dict(report.failed),
+        "in_flight": report.in_flight,
+        "starved": report.starved,
+        "negative": report.negative,
+        "records": report.records,
+        "lost_records": report.lost_records,
+    }
 
 
 def _link_facts(verdicts: tuple[LinkVerdict, ...]) -> list[dict[str, Any]]:
@@ -361,7 +376,9 @@ def _link_facts(verdicts: tuple[LinkVerdict, ...]) -> list[dict[str, Any]]:
 def _require_alive(lab: Runtime, component: str, process: NodeProcess) -> None:
     status = process.poll()
     if status is not None:
-        raise BusFailure(f"it ended with {status} under load; its last lines:{log_tail(lab, component)}", where=component)
+        raise BusFailure(
+            f"it ended with {status} under load; its last lines:{log_tail(lab, component)}", where=component
+        )
 
 
 def _each_second(action: Callable[[], None], done: Callable[[], bool]) -> None:

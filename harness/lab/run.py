@@ -81,9 +81,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
                 observer.plan(writer.run_id, cells)
                 _run_cells(loaded, cells, settings, environments, writer, observer)
         except KeyboardInterrupt:
-            raise Interrupted(
-                "interrupted; what was recorded is kept and marked", where=str(writer.path)
-            ) from None
+            raise Interrupted("interrupted; what was recorded is kept and marked", where=str(writer.path)) from None
     return writer.path
 
 
@@ -108,6 +106,7 @@ def _run_cells(
         name: {"python": environment.python_version, "packages": list(environment.freeze)}
         for name, environment in environments.items()
     }
+    failures: list[tuple[str, HarnessError]] = []
     for plan in cells:
         cell_settings = CellSettings(
             run_id=writer.run_id,
@@ -116,13 +115,17 @@ def _run_cells(
             environments=environments,
             stack_env={name: loaded.stacks[name].env for name in environments},
         )
-        with writer.cell(plan) as cell:
-            cell.set(facts.STACKS, built)
-            try:
+        try:
+            with writer.cell(plan) as cell:
+                cell.set(facts.STACKS, built)
                 run_cell(plan, cell_settings, cell, observer)
-            except HarnessError as error:
-                observer.cell_ended(plan.id, "failed", [str(error)])
-                raise
+        except HarnessError as error:
+            # The other cells are still worth having; the first failure ends the run when they are done.
+            failures.append((plan.id, error))
+            observer.cell_ended(plan.id, "failed", [str(error)])
+    if failures:
+        writer.finish("failed", [f"{cell}: {error}" for cell, error in failures])
+        raise failures[0][1]
     writer.finish("complete")
 
 

@@ -6,8 +6,10 @@ reported as file, line and key.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -171,9 +173,10 @@ def _path_in_data(data: Any, location: Sequence[str | int]) -> Path:
     path: list[str | int] = []
     here = data
     for step in location:
-        if (isinstance(here, Mapping) and step in here) or (isinstance(here, list) and isinstance(step, int) and 0 <= step < len(here)):
-            here = here[step]
-            path.append(step)
+        if isinstance(here, (Mapping, list)):
+            with suppress(LookupError, TypeError):
+                here = operator.getitem(here, step)  # type: ignore[call-overload]  # a wrong kind of step is a TypeError
+                path.append(step)
     return tuple(path)
 
 

@@ -15,7 +15,7 @@ __all__ = ["Frozen", "Name"]
 class Frozen(BaseModel):
     """An immutable model; a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, validate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -41,7 +41,7 @@ def _check_name(value: object) -> object:
         raise ValueError(f"a name is text, not {value!r}")
     if not _NAME.match(value):
         raise ValueError(
-            f"{value!r} is not a usable name: 1 to 32 lower-case letters, digits and inner hyphens (it becomes a host name)"
+            f"{value!r} is not a usable name; 1 to 32 lower-case letters, digits and inner hyphens, like edge-a"
         )
     return value
 
@@ -50,5 +50,5 @@ def _check_name(value: object) -> object:
 Name = Annotated[
     str,
     BeforeValidator(_check_name),
-    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern.removesuffix(chr(92) + 'Z')}$"}),
 ]

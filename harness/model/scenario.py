@@ -52,9 +52,9 @@ class System(Frozen):
 class Load(Frozen):
     """The load's time line: warm-up (discarded), duration (kept), drain (waiting for what is still under way)."""
 
-    warmup: Duration = Field(default="5s", description="load before measuring; discarded")
-    duration: Duration = Field(default="30s", description="measured load")
-    drain: Duration = Field(default="10s", description="longest wait for operations still under way")
+    warmup: Duration = Field(default=5.0, description="load before measuring; discarded")
+    duration: Duration = Field(default=30.0, description="measured load")
+    drain: Duration = Field(default=10.0, description="longest wait for operations still under way")
 
     @model_validator(mode="after")
     def _check(self) -> Load:
@@ -84,14 +84,14 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(min_length=1, description="what the clients do, all at once")
-    load: Load = Field(default_factory=dict, validate_default=True, description="for how long")
+    load: Load = Field(default_factory=Load, description="for how long")
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
         default_factory=dict, description="client environments beside the shipped ones"
     )
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="values by dotted key of this file or the topology, e.g. links.core-edge-a.rtt; all combinations are run",
+        description="values by dotted key of this file or the topology, such as links.core-edge-a.rtt; all are combined",
     )
     seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
 

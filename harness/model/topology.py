@@ -50,9 +50,7 @@ class Topology(Frozen):
     sites: dict[Name, Site] = Field(min_length=1, max_length=64, description="the sites, by name")
     links: dict[Name, LinkSpec] = Field(default_factory=dict, description="the links, by name")
     defaults: LinkDefaults = Field(
-        default_factory=dict,
-        description="what every link, and every pair without one, starts from",
-        validate_default=True,
+        default_factory=LinkDefaults, description="what every link, and every pair without one, starts from"
     )
 
     @field_validator("sites", mode="before")

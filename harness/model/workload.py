@@ -47,19 +47,19 @@ class Workload(Frozen):
     )
     mode: Literal["open", "closed"] = Field(
         default="open",
-        description="open: operations are due by the clock, whatever happened before; closed: the next one follows the last",
+        description="open: operations are due by the clock, whatever happened before; closed: each follows the last",
     )
     rate: Frequency | None = Field(default=None, description="operations per second of each client (open mode)")
     arrivals: Literal["constant", "poisson"] = Field(
         default="constant", description="spacing of operations (open mode)"
     )
     pause: Duration = Field(default=0, description="think time between operations (closed mode)")
-    payload: Size = Field(default="1KiB", description="bytes of each message's payload")
-    timeout: Duration = Field(default="10s", description="how long a client waits for an operation")
+    payload: Size = Field(default=1024, description="bytes of each message's payload")
+    timeout: Duration = Field(default=10.0, description="how long a client waits for an operation")
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="threads of each client; default: enough for its rate"
     )
-    server: ServerSpec = Field(default_factory=dict, validate_default=True, description="how the servers behave")
+    server: ServerSpec = Field(default_factory=ServerSpec, description="how the servers behave")
 
     @model_validator(mode="after")
     def _check(self) -> Workload:

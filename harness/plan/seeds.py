@@ -1,4 +1,4 @@
-"""Seeds: every random choice of a run derives from the scenario's one seed, by name, so that none depends on another."""
+"""Seeds: every random choice of a run derives from the scenario's one seed, by name, so none depends on another."""
 
 from __future__ import annotations
 
