@@ -6,7 +6,6 @@ reported as file, line and key.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -171,12 +170,12 @@ def _findings(document: Document, data: Any, item: Any) -> list[Finding]:
 def _path_in_data(data: Any, location: Sequence[str | int]) -> Path:
     """The part of pydantic's location that is a path in the data (it also holds names of union members)."""
     path: list[str | int] = []
-    here = data
+    here: Any = data
     for step in location:
-        if isinstance(here, (Mapping, list)):
-            with suppress(LookupError, TypeError):
-                here = operator.getitem(here, step)  # type: ignore[call-overload]  # a wrong kind of step is a TypeError
-                path.append(step)
+        inside: Any = here if isinstance(here, (Mapping, list)) else {}
+        with suppress(LookupError, TypeError):  # a wrong kind of step is a TypeError
+            here = inside[step]
+            path.append(step)
     return tuple(path)
 
 

@@ -91,7 +91,7 @@ class Scenario(Frozen):
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="values by dotted key of this file or the topology, such as links.core-edge-a.rtt; all are combined",
+        description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; all are combined",
     )
     seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
 
