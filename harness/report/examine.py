@@ -301,16 +301,17 @@ def _links(run: Run) -> tuple[LinkFinding, ...]:
     delays = {(link.source, link.target): float(link.impairment["delay_s"]) for link in records[0].links}
     before, after = (_probed(records, name) for name in (facts.LINKS_BEFORE, facts.LINKS_AFTER))
     return tuple(
-        LinkFinding(a, b, (there + delays[b, a]) * 1e3, before.get((a, b)), after.get((a, b)))
+        LinkFinding(a, b, (there + delays[b, a]) * 1e3, before.get(frozenset((a, b))), after.get(frozenset((a, b))))
         for (a, b), there in delays.items()
         if (b, a) in delays and list(delays).index((a, b)) < list(delays).index((b, a))
     )
 
 
-def _probed(records: Sequence[CellRecord], name: str) -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], list[float]] = {}
+def _probed(records: Sequence[CellRecord], name: str) -> dict[frozenset[str], float]:
+    """Measured round trips by pair of sites, ms: the median over the cells."""
+    found: dict[frozenset[str], list[float]] = {}
     for record in records:
-        for probe in (record.facts.get(name) or {}).get("probes", ()):
-            if probe.get("rtt"):
-                found.setdefault((probe["source"], probe["target"]), []).append(probe["rtt"]["p50_s"] * 1e3)
+        for probe in record.facts.get(name) or ():
+            if probe.get("measured_rtt_s") is not None:
+                found.setdefault(frozenset((probe["a"], probe["b"])), []).append(probe["measured_rtt_s"] * 1e3)
     return {pair: float(np.median(values)) for pair, values in found.items()}

@@ -17,12 +17,10 @@ from harness.report.plots.timeline import event_list, timeline_plots
 from harness.report.tables import run_tables
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.report.findings import Findings
     from harness.report.plots.canvas import Plot
 
-__all__ = ["run_page", "write_run_page"]
+__all__ = ["run_page"]
 
 #: More plots of one kind than this would bury the rest; the tables have every figure.
 _MOST_PLOTS = 12
@@ -54,12 +52,6 @@ def run_page(findings: Findings) -> str:
     how_much = f"{numbers.plural(systems, 'system')}, {numbers.plural(repetitions, 'repetition')}"
     subtitle = f"Run {findings.run}, {_day(findings.started)}. {how_much}."
     return page(findings.title or findings.scenario, subtitle, answer(findings), sections)
-
-
-def write_run_page(findings: Findings, path: Path) -> Path:
-    """Write the report; returns its path."""
-    path.write_text(run_page(findings), encoding="utf-8")
-    return path
 
 
 def _day(instant: str) -> str:

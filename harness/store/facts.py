@@ -26,7 +26,8 @@ BUSES: Final = "buses"
 #: {bus name: what Bus.metrics() returned}, before and after the load.
 BUS_METRICS_BEFORE: Final = "bus_metrics_before"
 BUS_METRICS_AFTER: Final = "bus_metrics_after"
-#: what LinkMeasurement.to_json() gave (harness.links.measurement), probed before and after the load.
+#: [{"link": name, "a": site, "b": site, "declared_rtt_s": x, "measured_rtt_s": y, "ok": bool, "why": text}], one per
+#: pair of sites, probed before and after the load; measured_rtt_s is None where no echo came back.
 LINKS_BEFORE: Final = "links_before"
 LINKS_AFTER: Final = "links_after"
 #: {"name": backend, "valid": bool, "why": [...], ...}: the link shaper's evidence about itself.
