@@ -151,15 +151,23 @@ class RouterBus:
         """Per running router: `metrics` (its routerMetrics row), `connections` by role, `addresses` of the mesh known
         there, `links` by type, and messages `undelivered` and `unsettled` on links. One short process per router."""
         running = [component for component, process in self._running.items() if process.poll() is None]
-        return dict(zip(running, _for_each(self._ask, running), strict=True))
+        return dict(zip(running, _for_each(self._metrics_of, running), strict=True))
 
-    def _ask(self, component: str) -> dict[str, Any]:
+    def query(self, component: str, *entities: str) -> dict[str, list[dict[str, Any]]]:
+        """The rows a router's management has for each entity type, named without prefix ("router.node", ...).
+
+        Raises BusFailure.
+        """
         lab, _ = self._opened()
-        done = lab.run(component, self._query_argv(component, "ask", *_ENTITIES), timeout_s=60.0)
+        done = lab.run(component, self._query_argv(component, "ask", *entities), timeout_s=60.0)
         if done.returncode != 0:
             self._check(component)
             raise BusFailure(f"the router does not answer: {done.stderr.strip()[-300:]}", where=component)
-        tables = json.loads(done.stdout)
+        tables: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
+        return tables
+
+    def _metrics_of(self, component: str) -> dict[str, Any]:
+        tables = self.query(component, *_ENTITIES)
         return {
             "metrics": tables["routerMetrics"][0],
             "connections": _count(tables["connection"], "role"),

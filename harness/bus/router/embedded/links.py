@@ -41,6 +41,7 @@ ACCEPTED = Outcome(lib.PN_ACCEPTED)
 RELEASED = Outcome(lib.PN_RELEASED)
 #: What a sender hears when a receiver died with its message: modified, delivery-failed.
 FAILED = Outcome(lib.PN_MODIFIED, failed=True)
+_BARE = {lib.PN_MODIFIED: FAILED, lib.PN_REJECTED: Outcome(lib.PN_REJECTED)}
 _PLAIN = {0: NOTHING, lib.PN_ACCEPTED: ACCEPTED, lib.PN_RELEASED: RELEASED}
 _RANK = {lib.PN_RELEASED: 0, lib.PN_MODIFIED: 1, lib.PN_ACCEPTED: 2, lib.PN_REJECTED: 3}
 _TERMINAL = frozenset(_RANK)
@@ -69,18 +70,20 @@ class Account:
 class Inbound:
     """An unsettled message of a sender, until every receiver it went to has settled it."""
 
-    __slots__ = ("_best", "_link", "_outs", "_pn", "_waiting")
+    __slots__ = ("_best", "_link", "_merged", "_outs", "_pn", "_waiting")
 
     def __init__(self, link: InLink, pn: Any) -> None:
         self._link = link
         self._pn = pn
         self._waiting = 1
+        self._merged = False
         self._best: Outcome | None = None
         self._outs: list[Outbound] = []
 
     def expect(self, outcomes: int) -> None:
-        """The message goes to this many receivers."""
+        """The message is a multicast to this many receivers: their outcomes are merged, without details."""
         self._waiting = outcomes
+        self._merged = True
 
     def sent_as(self, out: Outbound) -> None:
         """One of the deliveries made of it, to be settled if the sender settles first."""
@@ -88,14 +91,14 @@ class Inbound:
 
     def interim(self, outcome: Outcome) -> None:
         """A single receiver has decided but not settled: tell the sender, who is to settle."""
-        if self._waiting == 1 and self._best is None and self._link.holds(self._pn):
+        if not self._merged and self._link.holds(self._pn):
             _put_outcome(self._pn, outcome)
             self._link.wire.engine.dirty(self._link.wire)
 
     def settle(self, outcome: Outcome) -> None:
         """One receiver's final outcome; the last one settles the sender's delivery."""
         self._waiting -= 1
-        self._best = outcome.over(self._best)
+        self._best = (_BARE.get(outcome.state, outcome) if self._merged else outcome).over(self._best)
         if self._waiting <= 0:
             self._link.settle(self._pn, self._best)
 
