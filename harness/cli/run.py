@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from harness.cli.progress import make_observer
+from harness.cli.report import show_run
+from harness.errors import Inconclusive
 from harness.files import load_scenario
 from harness.lab.run import RunSettings, run_scenario
+from harness.store.run import load_run
 
 __all__ = ["run"]
 
@@ -24,11 +28,21 @@ __all__ = ["run"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines, for machines.")
 def run(scenario: Path, runtime: str, links: str, systems: tuple[str, ...], results: Path, as_json: bool) -> None:
-    """Run a scenario; its result goes to results/SCENARIO/RUN."""
+    """Run a scenario, print the answer, write the report; all of it goes to results/SCENARIO/RUN."""
     loaded = load_scenario(scenario)
     settings = RunSettings(
         results=results, runtime=runtime, links=links, systems=systems, command=("harness", *sys.argv[1:])
     )
     with make_observer(as_json) as observer:
         path = run_scenario(loaded, settings, observer)
-    click.echo(f"result: {path}")
+    if as_json:
+        click.echo(json.dumps({"event": "result", "path": str(path)}))
+    else:
+        show_run(path)
+    invalid = [cell.id for cell in load_run(path).manifest.cells if cell.state == "invalid"]
+    if invalid:
+        raise Inconclusive(
+            f"{len(invalid)} cells are invalid: {', '.join(invalid)}",
+            where=str(path),
+            remedy="the report says why; run them again, on a quieter machine if links or senders were late",
+        )
