@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import LinkFailure
+from harness.links import gateway
 from harness.model.links import Impairment, effective, severed
 from harness.plan.cell import LinkPlan
 from harness.runtime.protocol import Runtime
@@ -30,7 +31,7 @@ class FakeShaper:
     @classmethod
     def unavailable(cls, lab: Runtime) -> str | None:
         """Only the fake runtime has no network that would need real shaping."""
-        return None if lab.name == "fake" else f"runtime {lab.name!r} has a real network"
+        return f"runtime {lab.name!r} has a real network" if gateway.missing(lab) is None else None
 
     def apply(self, lab: Runtime, links: Sequence[LinkPlan]) -> None:
         """Remember all links."""

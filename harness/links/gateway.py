@@ -1,6 +1,7 @@
 """The wan gateway's firewall: which pairs of sites exchange packets, and what their packets go through.
 
-`rules` is pure; `install` and `refuse_all` put rules into force atomically, for IPv4 and IPv6 alike.
+`rules` is pure; `missing` looks for a gateway; `install` and `refuse_all` put rules into force atomically, for IPv4 and
+IPv6 alike.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from harness.errors import LinkFailure
 from harness.runtime.protocol import WAN, Runtime
 
-__all__ = ["Crossing", "accept", "drop", "install", "queue", "refuse_all", "rules"]
+__all__ = ["Crossing", "accept", "drop", "install", "missing", "queue", "refuse_all", "rules"]
 
+#: The runtime whose nodes share the machine's own network: no backend that shapes packets may touch it.
+_WITHOUT_NETWORK = "fake"
 _FAMILIES = ("iptables-restore", "ip6tables-restore")
 
 
@@ -61,6 +64,11 @@ def rules(crossings: Sequence[Crossing]) -> str:
     return "\n".join([*lines, "COMMIT", ""])
 
 
+def missing(lab: Runtime) -> str | None:
+    """Why this lab has no gateway of its own to work in, None if it has."""
+    return f"runtime {lab.name!r} has no network of its own" if lab.name == _WITHOUT_NETWORK else None
+
+
 def install(lab: Runtime, crossings: Sequence[Crossing]) -> None:
     """Replace the gateway's forwarding rules at once. Raises LinkFailure."""
     _restore(lab, rules(crossings))
@@ -73,6 +81,8 @@ def refuse_all(lab: Runtime, incoming: Iterable[str] = ()) -> None:
 
 
 def _restore(lab: Runtime, text: str) -> None:
+    if (reason := missing(lab)) is not None:
+        raise LinkFailure(f"the machine's own forwarding rules are not ours to set: {reason}")
     for program in _FAMILIES:
         done = lab.run(WAN, [program, "--noflush"], input=text.encode())
         if done.returncode != 0:

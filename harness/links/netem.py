@@ -42,6 +42,8 @@ class NetemShaper:
     @classmethod
     def unavailable(cls, lab: Runtime) -> str | None:
         """Builds one whole tree and its filters in the gateway, then removes them; None if that worked."""
+        if (reason := gateway.missing(lab)) is not None:
+            return reason
         try:
             for program, script in (
                 ("ip", netem_plan.device_commands([_TRIAL])),

@@ -43,6 +43,8 @@ class NfqueueShaper:
     @classmethod
     def unavailable(cls, lab: Runtime) -> str | None:
         """Binds a queue and installs an NFQUEUE rule that no packet reaches; None if both worked."""
+        if (reason := gateway.missing(lab)) is not None:
+            return reason
         try:
             archive = _send_archive(lab)
             bound = lab.run(WAN, [lab.python, archive, "--try"])
