@@ -15,7 +15,7 @@ from harness.links.probe import Probing, probe_links
 from harness.links.registry import choose_shaper
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
-from harness.plan.planner import directed_links
+from harness.plan.links import directed_links
 from harness.runtime.registry import make_runtime
 
 __all__ = ["links"]
