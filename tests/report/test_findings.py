@@ -1,0 +1,150 @@
+"""What the reports say of a run whose figures are known, and of runs that are not whole."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness.report.answer import answer
+from harness.report.examine import examine
+from harness.report.findings import Findings
+from harness.report.markdown import run_markdown
+from harness.report.publish import publish_run
+from harness.report.run_page import run_page
+from harness.report.tables import run_tables
+from harness.report.terminal import print_findings
+from harness.store.run import load_run
+from harness.store.writer import RunWriter
+from tests.store.made import Made, fill, make_run, plans
+
+
+def look(results: Path, made: Made) -> Findings:
+    return examine(load_run(make_run(results, made)))
+
+
+def terminal(findings: Findings, width: int) -> str:
+    out = io.StringIO()
+    print_findings(findings, Console(file=out, width=width, force_terminal=False))
+    return out.getvalue()
+
+
+def test_the_floor_stands_beside_the_measured_median(findings: Findings) -> None:
+    floors = {(f.system.name, f.pair.workload, f.pair.client_site): f for f in findings.pairs}
+    assert floors["rabbit", "local-call", "edge-b"].floor_ms == pytest.approx(160)
+    assert floors["amqp1", "local-call", "edge-b"].floor_ms == 0
+    assert floors["rabbit", "remote-call", "edge-b"].floor_ms == pytest.approx(80)
+    for found in findings.pairs:
+        assert found.above_floor_ms == pytest.approx(2.1, abs=0.15)
+        assert found.marks == ()
+    assert floors["rabbit", "events", "edge-a"].measure == "arrival"
+
+
+def test_percentiles_are_those_of_the_tidy_frame(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path, Made(seconds=10, repetitions=2, fail=3)))
+    frame = run.latency
+    for found in examine(run).pairs:
+        if found.measure != "response":
+            continue
+        own = frame[(frame["system"] == found.system.name) & (frame["workload"] == found.pair.workload)]
+        own = own[(own["client_site"] == found.pair.client_site) & (own["outcome"] == "ok")]
+        assert found.headline.n == len(own) == 2 * 50 * 10 - 2 * 3
+        assert found.headline.p50_ms == pytest.approx(own["response_ms"].quantile(0.5), rel=1e-12)
+        assert found.headline.p99_ms == pytest.approx(own["response_ms"].quantile(0.99), rel=1e-12)
+        assert found.failed == 6
+
+
+def test_the_same_answer_everywhere(findings: Findings) -> None:
+    said = answer(findings)
+    narrow = " ".join(terminal(findings, 80).split())
+    page, text = run_page(findings), run_markdown(findings)
+    for sentence in (*said.warnings, *said.sentences):
+        assert sentence in narrow
+        assert sentence.replace("*", "\\*") in text
+        assert sentence in page
+
+
+def test_one_repetition_gives_no_verdict(findings: Findings) -> None:
+    assert any("one repetition" in sentence and "no verdict" in sentence for sentence in answer(findings).sentences)
+
+
+def test_a_terminal_never_breaks_a_row(findings: Findings) -> None:
+    for width in (80, 120, 200):
+        assert all(len(line) <= width for line in terminal(findings, width).splitlines())
+
+
+def test_every_table_has_csv_with_a_field_per_column(findings: Findings) -> None:
+    for table in run_tables(findings):
+        lines = table.csv().splitlines()
+        assert len(lines) == len(table.rows) + 1
+        assert lines[0].count(",") == len(table.columns) - 1
+
+
+def test_a_late_generator_is_said(tmp_path: Path) -> None:
+    said = answer(look(tmp_path, Made(seconds=5, send_delay_ms=30)))
+    assert any("p99 send delay 30.00 ms is more than 10%" in warning for warning in said.warnings)
+
+
+def test_a_median_below_the_floor_is_said(tmp_path: Path) -> None:
+    said = answer(look(tmp_path, Made(seconds=5, faster={"rabbit": 0.5})))
+    assert any("below the floor" in warning and "links were not in force" in warning for warning in said.warnings)
+
+
+def test_clocks_apart_mean_no_one_way_times(tmp_path: Path) -> None:
+    found = look(tmp_path, Made(seconds=5, shared_clock=False))
+    events = [f for f in found.pairs if f.pair.workload == "events"]
+    assert {f.measure for f in events} == {"acceptance"}
+    assert all(np.isnan(f.floor_ms) for f in events)
+
+
+def test_a_damaged_cell_is_named_first_and_never_counted(tmp_path: Path) -> None:
+    path = make_run(tmp_path, Made(seconds=5))
+    file = path / "cells" / "amqp1-r1" / "operations.parquet"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    file.write_bytes(bytes(content))
+    found = examine(load_run(path))
+    assert {system.name for system in found.systems} == {"rabbit"}
+    assert any("amqp1-r1 was left out" in warning for warning in answer(found).warnings)
+
+
+def test_an_interrupted_cell_is_shown_as_such(tmp_path: Path) -> None:
+    made = Made(seconds=5)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(made), run_id="one") as run:
+        cell = run.cell(plans(made)[0])
+        fill(cell, plans(made)[0], made, tmp_path)
+        run.finish("interrupted", ["stopped by the user"])
+    found = publish_run(tmp_path / "made" / "one").findings
+    assert [system.name for system in found.systems] == ["rabbit"]
+    warnings = answer(found).warnings
+    assert any("run is interrupted" in warning for warning in warnings)
+    assert any("Cell amqp1-r1 is planned" in warning for warning in warnings)
+    assert any("from cell rabbit-r1, which is interrupted" in warning for warning in warnings)
+
+
+def test_a_run_without_a_single_cell_still_reports(tmp_path: Path) -> None:
+    run = RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(Made()))
+    run.finish("failed", ["no broker"])
+    published = publish_run(run.path)
+    assert "No operation was measured." in published.html.read_text()
+    assert "no broker" in published.markdown.read_text()
+    assert "No operation was measured." in terminal(published.findings, 80)
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    made = Made(seconds=3)
+    hostile = '<script>alert("x")</script>|`'
+    with RunWriter.create(tmp_path, hostile, resolved="{}", cells=plans(made)) as run:
+        for plan in plans(made):
+            with run.cell(plan) as cell:
+                fill(cell, plan, made, tmp_path)
+                cell.note(hostile)
+                cell.finish("valid")
+        run.warn(hostile)
+        run.finish("complete")
+    published = publish_run(run.path)
+    assert "<script>" not in published.html.read_text()
+    assert "<script>" not in published.markdown.read_text()

@@ -1,0 +1,149 @@
+"""The page as a browser sees it: phone and desktop, light and dark, by keyboard, on paper, without a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from harness.report.findings import Findings
+from harness.report.theme import DARK, LIGHT
+
+PHONE, DESK = (390, 844), (1280, 900)
+
+
+@pytest.fixture(params=[PHONE, DESK], ids=["phone", "desktop"])
+def page(request: pytest.FixtureRequest, browser: webdriver.Chrome, page_path: Path) -> webdriver.Chrome:
+    width, height = request.param
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get(page_path.as_uri())
+    return browser
+
+
+def js(page: webdriver.Chrome, code: str) -> Any:
+    return page.execute_script(f"return {code}")
+
+
+def test_nothing_sticks_out_and_nothing_goes_wrong(page: webdriver.Chrome) -> None:
+    assert js(page, "document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert js(page, "performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+
+
+def test_every_plot_is_drawn_and_readable(page: webdriver.Chrome) -> None:
+    sizes = js(
+        page,
+        "[...document.querySelectorAll('.plot svg')].map(s => { const b = s.getBoundingClientRect();"
+        " return [b.width, b.height, Math.min(...[...s.querySelectorAll('text')].map("
+        "t => parseFloat(getComputedStyle(t).fontSize) * b.width / s.viewBox.baseVal.width))] })",
+    )
+    assert len(sizes) >= 3 + 1 + 2 + 6 + 6 + 3
+    for width, height, smallest_text in sizes:
+        assert width >= 300
+        assert height >= 100
+        assert smallest_text >= 8.0
+
+
+def test_the_stand_in_is_announced_before_anything_else(page: webdriver.Chrome) -> None:
+    first = page.find_element(By.CSS_SELECTOR, "main > section:first-child")
+    assert "Stand-in router: amqp1" in first.text
+    assert first.rect["y"] < 500
+
+
+def test_the_answer_comes_before_the_figures(page: webdriver.Chrome) -> None:
+    answer = page.find_element(By.CSS_SELECTOR, "#answer li:first-child").text
+    assert "A call from edge-b to a server at its own site (local-call) takes 162 ms on rabbit" in answer
+    assert "on rabbit the message goes edge-b to core to edge-b" in answer
+
+
+def test_structure_for_assistive_technology(page: webdriver.Chrome) -> None:
+    ids = js(page, "[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    assert js(page, "[...document.querySelectorAll('table')].every(t => t.caption && t.caption.textContent)")
+    labelled = "s => s.querySelector('title') && s.querySelector('desc').textContent.length > 20"
+    assert js(page, f"[...document.querySelectorAll('svg[role=img]')].every({labelled})")
+    assert js(page, "document.documentElement.lang") == "en"
+    levels = js(page, "[...document.querySelectorAll('h1,h2')].map(h => h.tagName)")
+    assert levels[0] == "H1"
+    assert levels.count("H1") == 1
+    dangling = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
+    assert js(page, dangling) == 0
+
+
+def test_by_keyboard(page: webdriver.Chrome) -> None:
+    body = page.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    assert page.switch_to.active_element.text == "To the answer"
+    assert js(page, "[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0)")
+
+
+def test_tables_and_plots_can_be_taken_along(page: webdriver.Chrome, findings: Findings) -> None:
+    links = {
+        a.get_attribute("download"): a.get_attribute("href") for a in page.find_elements(By.CSS_SELECTOR, "a[download]")
+    }
+    rows = csv.DictReader(io.StringIO(_decode(links["latency.csv"])))
+    wanted = ("local-call", "edge-b", "rabbit")
+    row = next(row for row in rows if (row["workload"], row["client_site"], row["system"]) == wanted)
+    known = next(f for f in findings.pairs if (f.pair.workload, f.pair.client_site, f.system.name) == wanted)
+    assert float(row["p50_ms"]) == known.headline.p50_ms
+    plots = [name for name in links if name and name.endswith(".svg")]
+    assert len(plots) == len(page.find_elements(By.CSS_SELECTOR, ".plot svg"))
+    assert "--paper:#ffffff" in _decode(links[plots[0]])
+
+
+def _decode(address: str | None) -> str:
+    assert address is not None
+    return base64.b64decode(address.split(",", 1)[1]).decode()
+
+
+def test_follows_the_readers_preference_for_dark(page: webdriver.Chrome) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        colours[scheme] = js(page, "getComputedStyle(document.documentElement).getPropertyValue('--paper')")
+        ink = js(page, "getComputedStyle(document.querySelector('.plot svg text')).fill")
+        assert ink in {f"rgb{_rgb(tokens[name])}" for tokens in (LIGHT, DARK) for name in ("ink", "muted")}
+    assert colours == {"light": LIGHT["paper"], "dark": DARK["paper"]}
+
+
+def test_prints(page: webdriver.Chrome) -> None:
+    pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pdf.startswith(b"%PDF")
+
+
+def test_small_enough_to_forward(page_path: Path) -> None:
+    assert page_path.stat().st_size <= 2 << 20
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _rgb(colour))]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("tokens", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_is_enough_to_read(tokens: dict[str, str]) -> None:
+    for ink in ("ink", "muted", "accent"):
+        assert _contrast(tokens[ink], tokens["paper"]) >= 4.5, ink
+    assert _contrast(tokens["muted"], tokens["raised"]) >= 4.5
+    assert _contrast(tokens["warn-ink"], tokens["warn-paper"]) >= 4.5
+    for token in (name for name in tokens if name[0] == "s" and name[1:].isdigit()):
+        assert _contrast(tokens[token], tokens["paper"]) >= 3, token
