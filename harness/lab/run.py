@@ -18,6 +18,7 @@ from harness.files import LoadedScenario, plan_run
 from harness.lab.cell import CellSettings, run_cell
 from harness.lab.observer import Observer
 from harness.plan.cell import CellPlan
+from harness.runtime.labs import temporary_files_of
 from harness.stack.build import StackEnvironment, build_stacks
 from harness.store import facts
 from harness.store.writer import RunWriter
@@ -77,7 +78,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
             seed=loaded.scenario.seed,
         )
         try:
-            with writer:
+            with writer, temporary_files_of(writer.run_id):
                 observer.plan(writer.run_id, cells)
                 _run_cells(loaded, cells, settings, environments, writer, observer)
         except KeyboardInterrupt:

@@ -20,7 +20,6 @@ from typing import IO, cast
 from harness.errors import LabFailure
 from harness.plan.cell import LabPlan
 from harness.runtime.host_files import HostFiles
-from harness.runtime.labs import LabRecord
 from harness.runtime.protocol import Completed
 
 __all__ = ["FakeProcess", "FakeRuntime"]
@@ -62,8 +61,8 @@ class FakeRuntime:
 
     def __init__(self, run_id: str, logs: Path) -> None:
         self._run_id = run_id
-        self._files = HostFiles(run_id, logs)
-        self._record: LabRecord | None = None
+        self._logs = logs
+        self._files: HostFiles
         self._processes: list[FakeProcess] = []
 
     @property
@@ -71,7 +70,7 @@ class FakeRuntime:
         return sys.executable
 
     def __enter__(self) -> FakeRuntime:
-        self._record = LabRecord.write(self._run_id, os.getpid(), 0, self._files.scratch)
+        self._files = HostFiles(self._run_id, self._logs)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -85,8 +84,6 @@ class FakeRuntime:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._files.remove()
-        if self._record is not None:
-            self._record.remove()
 
     def open(self, plan: LabPlan) -> None:
         self._files.make_workdirs(node.name for node in plan.nodes)

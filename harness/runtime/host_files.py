@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import LabFailure
+from harness.runtime.labs import LabRecord
 from harness.runtime.protocol import WAN
 
 __all__ = ["HostFiles"]
@@ -25,7 +25,12 @@ class HostFiles:
     def __init__(self, run_id: str, logs: Path) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = logs
-        self.scratch = Path(tempfile.mkdtemp(prefix=f"femdc-{run_id}-"))
+        self._record = LabRecord.begin(run_id)
+        self.scratch = Path(self._record.scratch)
+
+    def held_by(self, holder: int) -> None:
+        """Note the process whose end is the end of the lab."""
+        self._record = self._record.held_by(holder)
 
     def make_workdirs(self, nodes: Iterable[str]) -> None:
         """Make the working directory of each node, and of the wan gateway."""
@@ -68,3 +73,4 @@ class HostFiles:
     def remove(self) -> None:
         """Remove everything but the logs."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+        self._record.remove()

@@ -9,13 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-__all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory"]
+__all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory", "temporary_files_of"]
+
+
+#: Where scratch directories are made, whatever `tempfile` is told later; and how their names begin.
+_TEMPORARY = tempfile.gettempdir()
+_PREFIX = "femdc-"
 
 
 def state_directory() -> Path:
@@ -35,7 +43,7 @@ def process_start(pid: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class LabRecord:
-    """One lab on this host: who drives it, which process holds it, where its files are."""
+    """One lab on this host: who drives it, which process holds it (0: none), where its files are."""
 
     run_id: str
     controller: int
@@ -45,17 +53,26 @@ class LabRecord:
     scratch: str
 
     @classmethod
-    def write(cls, run_id: str, controller: int, holder: int, scratch: Path) -> LabRecord:
-        """Note a lab that has just been made; the file is there before this returns."""
-        record = cls(
-            run_id, controller, process_start(controller) or 0, holder, process_start(holder) or 0, str(scratch)
-        )
-        path = record._path()
+    def begin(cls, run_id: str) -> LabRecord:
+        """Make a scratch directory for this process and note it first, so that no moment leaves it unaccounted for."""
+        scratch = Path(_TEMPORARY) / f"{_PREFIX}{run_id}-{secrets.token_hex(4)}"
+        record = cls(run_id, os.getpid(), process_start(os.getpid()) or 0, 0, 0, str(scratch))
+        record._write()
+        scratch.mkdir(mode=0o700)
+        return record
+
+    def held_by(self, holder: int) -> LabRecord:
+        """Note the process that holds the lab's namespaces."""
+        record = replace(self, holder=holder, holder_start=process_start(holder) or 0)
+        record._write()
+        return record
+
+    def _write(self) -> None:
+        path = self._path()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(record)))
+        temporary.write_text(json.dumps(asdict(self)))
         temporary.replace(path)
-        return record
 
     def remove(self) -> None:
         """Forget the lab."""
@@ -74,12 +91,12 @@ class LabRecord:
             while process_start(self.holder) == self.holder_start and time.monotonic() < deadline:
                 time.sleep(0.02)
         scratch = Path(self.scratch)
-        if scratch.name.startswith(f"femdc-{self.run_id}-"):
+        if scratch.name.startswith(f"{_PREFIX}{self.run_id}-"):
             shutil.rmtree(scratch, ignore_errors=True)
         self.remove()
 
     def _path(self) -> Path:
-        return state_directory() / "labs" / f"{self.holder}-{self.run_id}.json"
+        return state_directory() / "labs" / f"{Path(self.scratch).name}.json"
 
 
 def abandoned_labs() -> list[LabRecord]:
@@ -93,3 +110,16 @@ def abandoned_labs() -> list[LabRecord]:
         if record.abandoned():
             found.append(record)
     return found
+
+
+@contextlib.contextmanager
+def temporary_files_of(run_id: str) -> Iterator[None]:
+    """Within it all temporary files of this process go to one recorded directory, which goes when it ends."""
+    record = LabRecord.begin(run_id)
+    before = tempfile.tempdir
+    tempfile.tempdir = record.scratch
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        record.destroy()

@@ -31,7 +31,6 @@ from typing import IO, Any
 from harness.errors import LabFailure, MissingCapability
 from harness.plan.cell import LabPlan
 from harness.runtime.host_files import HostFiles
-from harness.runtime.labs import LabRecord
 from harness.runtime.protocol import WAN, Completed
 
 __all__ = ["LocalProcess", "LocalRuntime"]
@@ -111,7 +110,8 @@ class LocalRuntime:
     def __init__(self, run_id: str, logs: Path, *, rootless: bool | None = None) -> None:
         self._run_id = run_id
         self._rootless = rootless
-        self._files = HostFiles(run_id, logs)
+        self._logs = logs
+        self._files: HostFiles
         self._plan: LabPlan | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -121,7 +121,6 @@ class LocalRuntime:
         self._replies: dict[int, _Reply] = {}
         self._pending: dict[int, tuple[IO[bytes], IO[bytes]]] = {}
         self._processes: dict[int, LocalProcess] = {}
-        self._record: LabRecord | None = None
         self._privilege = ""
         self._lost = False
 
@@ -139,6 +138,7 @@ class LocalRuntime:
                     expected=f"{program} on PATH",
                     remedy=f"install it, on Debian: apt-get install {package}",
                 )
+        self._files = HostFiles(self._run_id, self._logs)
         try:
             self._start_supervisor()
         except BaseException:
@@ -165,9 +165,7 @@ class LocalRuntime:
         for process in self._processes.values():
             process._close_pipes()
         self._files.remove()
-        if self._record is not None:
-            self._record.remove()
-        self._channel = self._supervisor = self._record = None
+        self._channel = self._supervisor = None
 
     def _start_supervisor(self) -> None:
         reasons = []
@@ -223,7 +221,7 @@ class LocalRuntime:
                 return log_read.read().decode(errors="replace").strip() or "the supervisor did not start"
         ours.settimeout(None)
         self._channel = ours
-        self._record = LabRecord.write(self._run_id, os.getpid(), self._supervisor.pid, self._files.scratch)
+        self._files.held_by(self._supervisor.pid)
         self._reader = threading.Thread(target=self._read, name="lab-reader", daemon=True)
         self._reader.start()
         return None

@@ -143,9 +143,10 @@ def serve(channel: socket.socket) -> None:
         except OSError:
             os._exit(1)
 
+    sources: list[Any] = [channel, wake_r]
     send({"event": "ready"})
     while True:
-        readable, _, _ = select.select([channel, wake_r], [], [])
+        readable, _, _ = select.select(sources, [], [])
         if wake_r in readable:
             os.read(wake_r, 4096)
             reap(children, send)
