@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -113,6 +114,10 @@ class LinkTraits(Frozen):
     def says_delay(self) -> bool:
         """Whether a delay follows from what is said here."""
         return not (self.rtt is None and self.delay is None and self.link_class is None)
+
+    def said(self) -> dict[str, Any]:
+        """What is said, by key, as text with units."""
+        return self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
 
     def over(self, base: Impairment) -> Impairment:
         """The impairment that results from saying this over what held before: the class first, then each value."""

@@ -12,6 +12,7 @@ from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.quantities import Duration
 from harness.model.stack import StackName, StackSpec
+from harness.model.timeline import LinkEvent
 from harness.model.topology import Topology
 from harness.model.workload import Workload
 
@@ -85,6 +86,7 @@ class Scenario(Frozen):
     )
     workloads: dict[Name, Workload] = Field(min_length=1, description="what the clients do, all at once")
     load: Load = Field(default_factory=Load, description="for how long")
+    timeline: tuple[LinkEvent, ...] = Field(default=(), description="what happens to the links while the load runs")
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
         default_factory=dict, description="client environments beside the shipped ones"
     )

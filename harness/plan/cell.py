@@ -18,6 +18,7 @@ __all__ = [
     "BusPlan",
     "CellPlan",
     "LabPlan",
+    "LinkChange",
     "LinkPlan",
     "NodePlan",
     "NodeRole",
@@ -90,6 +91,30 @@ class LinkPlan:
     source: str
     target: str
     impairment: Impairment
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """One thing that is done to one direction of a link while the load runs.
+
+    Attributes:
+        at_s: load time, seconds from go.
+        link: the link's name in the topology.
+        source, target: the direction.
+        action: "change" to another impairment, "cut", or "heal".
+        impairment: what holds from then on, None for cut and heal.
+        event: index of the event in the scenario's timeline.
+        label: the event in a few words, for plots.
+    """
+
+    at_s: float
+    link: str
+    source: str
+    target: str
+    action: Literal["change", "cut", "heal"]
+    impairment: Impairment | None
+    event: int
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +260,7 @@ class CellPlan:
         point: the sweep's value per axis, for display and comparison.
         lab, buses, agents, pairs, phases: what will be there and what it will do.
         stacks: names of the stacks its agents need.
+        changes: what happens to the links during the load, in order of time.
     """
 
     id: str
@@ -249,6 +275,7 @@ class CellPlan:
     pairs: tuple[PairPlan, ...]
     phases: Phases
     stacks: tuple[str, ...]
+    changes: tuple[LinkChange, ...] = ()
 
     def bus(self, name: str) -> BusPlan:
         """The bus of that name. Raises KeyError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.model.bus import RabbitmqBus, RouterBus
@@ -18,6 +19,7 @@ from harness.plan.cell import (
     BusPlan,
     CellPlan,
     LabPlan,
+    LinkChange,
     NodePlan,
     NodeRole,
     PairPlan,
@@ -27,6 +29,7 @@ from harness.plan.links import directed_links
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
 from harness.plan.seeds import derive
 from harness.plan.tasks import client_task, server_task, topic_name
+from harness.plan.timeline import expand, timeline_faults
 
 __all__ = ["Impossible", "cell_order", "plan_cell"]
 
@@ -96,6 +99,7 @@ def plan_cell(
         pairs=tuple(builder.pairs()),
         phases=Phases(scenario.load.warmup, scenario.load.duration, scenario.load.drain),
         stacks=tuple(dict.fromkeys(use.stack for use in builder.spec.uses().values())),
+        changes=builder.changes(),
     )
     if builder.faults:
         raise Impossible(tuple(dict.fromkeys(builder.faults)))
@@ -130,6 +134,13 @@ class _Builder:
         for workload in scenario.workloads.values():
             for site in sorted({*workload.clients, *workload.servers}, key=list(self.sites).index):
                 self._node(f"host-{site}", site, "host")
+
+    def changes(self) -> tuple[LinkChange, ...]:
+        """What happens to the links during the load."""
+        load_s = self.scenario.load.warmup + self.scenario.load.duration
+        faults = timeline_faults(self.scenario.timeline, self.links, list(self.sites), load_s)
+        self.faults += [replace(fault, at=("timeline", *fault.at)) for fault in faults]
+        return () if faults else expand(self.scenario.timeline, self.links, load_s)
 
     # -- checks that need both files --------------------------------------------------------------------------------
 

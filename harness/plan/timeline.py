@@ -1,0 +1,218 @@
+"""From a scenario's timeline to timed changes of single link directions. Pure.
+
+At any instant a direction's impairment is what the topology declares, then every event without an end that has
+begun, then every event with an end that is under way, each in the order they began, laid over one another. A
+direction is cut while at least one partition is under way. Where that changes, there is a `LinkChange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.model.faults import Fault, unknown_name
+from harness.model.link_spec import LinkTraits
+from harness.model.links import Impairment, severed
+from harness.model.quantities import format_duration
+from harness.model.timeline import LinkEvent
+from harness.plan.cell import LinkChange, LinkPlan
+
+__all__ = ["after_all", "expand", "timeline_faults"]
+
+_STEP_S = 0.5
+_MAX_STEPS = 1000
+_NUMBERS = ("delay_s", "jitter_s", "loss", "duplicate", "corrupt")
+#: Load times closer than this are one instant.
+_INSTANT_S = 1e-9
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    """One time an event happens: from begin_s until end_s (None: for good), on these directions."""
+
+    event: int
+    begin_s: float
+    end_s: float | None
+    pairs: tuple[Pair, ...]
+    traits: LinkTraits | None
+    ramp_s: float
+    steps: int
+    label: str
+
+    def under_way(self, at_s: float) -> bool:
+        begun = self.begin_s <= at_s + _INSTANT_S
+        return begun and (self.end_s is None or at_s + _INSTANT_S < self.end_s)
+
+    def instants(self) -> Iterator[float]:
+        """When something changes because of it."""
+        if self.ramp_s:
+            yield from (self.begin_s + self.ramp_s * step / self.steps for step in range(1, self.steps + 1))
+        else:
+            yield self.begin_s
+        if self.end_s is not None:
+            yield self.end_s
+
+    def over(self, base: Impairment, at_s: float) -> Impairment:
+        """The impairment it makes of another at that load time."""
+        if self.traits is None:
+            return base
+        target = self.traits.over(base)
+        done = 1.0 if not self.ramp_s else min(1.0, (at_s - self.begin_s + _INSTANT_S) / self.ramp_s)
+        return _between(base, target, int(done * self.steps + 1e-6) / self.steps)
+
+
+def _between(base: Impairment, target: Impairment, share: float) -> Impairment:
+    """That share of the way from one impairment to another; what is not a number is the target's from the start."""
+    if share >= 1:
+        return target
+    steps = {
+        name: getattr(base, name) + (getattr(target, name) - getattr(base, name)) * share
+        for name in _NUMBERS
+        if getattr(base, name) != getattr(target, name)
+    }
+    mixed = replace(target, **steps)
+    if base.rate_bps is not None and target.rate_bps is not None:
+        mixed = replace(mixed, rate_bps=base.rate_bps + (target.rate_bps - base.rate_bps) * share)
+    return mixed
+
+
+def timeline_faults(
+    events: Sequence[LinkEvent], links: Sequence[LinkPlan], sites: Sequence[str], load_s: float
+) -> list[Fault]:
+    """What is wrong with a timeline, located below it: unknown names, and events after or beyond the load's end."""
+    faults = []
+    names = list(dict.fromkeys(link.name for link in links))
+    for index, event in enumerate(events):
+        if event.link is not None and event.link not in names:
+            faults.append(unknown_name((index, "link"), "link", event.link, names))
+            continue
+        if event.site is not None and event.site not in sites:
+            faults.append(unknown_name((index, "site"), "site", event.site, list(sites)))
+            continue
+        pairs = _pairs(event, links)
+        if not pairs:
+            faults.append(_no_direction(index, event, links))
+        if event.at >= load_s:
+            what = f"it happens at {format_duration(event.at)}, when the load is over"
+            faults.append(Fault((index, "at"), what, f"before {format_duration(load_s)}"))
+            continue
+        duration = event.ramp_end_s if event.duration_s is None else event.duration_s
+        repeats = 1 if event.times is None else event.times
+        end_s = event.at + (repeats - 1) * (event.every or 0.0) + duration
+        if end_s > load_s + _INSTANT_S:
+            what = f"it lasts until {format_duration(end_s)}, when the load is over"
+            faults.append(Fault((index,), what, f"an end before {format_duration(load_s)}, or none"))
+    return faults
+
+
+def _no_direction(index: int, event: LinkEvent, links: Sequence[LinkPlan]) -> Fault:
+    if event.source is None:
+        return Fault((index, "site"), f"no link leads to or from {event.site!r}", "a site with links")
+    known = list(dict.fromkeys(link.source for link in links if _meant(event, link)))
+    return unknown_name((index, "from"), "direction of this link from", event.source, known)
+
+
+def _meant(event: LinkEvent, link: LinkPlan) -> bool:
+    return link.name == event.link if event.link is not None else event.site in (link.source, link.target)
+
+
+def _pairs(event: LinkEvent, links: Sequence[LinkPlan]) -> tuple[Pair, ...]:
+    return tuple(
+        (link.source, link.target)
+        for link in links
+        if _meant(event, link) and (event.source is None or event.source == link.source)
+    )
+
+
+def expand(events: Sequence[LinkEvent], links: Sequence[LinkPlan], load_s: float) -> tuple[LinkChange, ...]:
+    """Every change of every direction, in order of time.
+
+    Args:
+        events: a timeline without faults.
+        links: the directed links as declared.
+        load_s: how long the load lasts; repetitions without `times` that would not end before it are left out.
+    """
+    occurrences = sorted(
+        (occurrence for index, event in enumerate(events) for occurrence in _occurrences(index, event, links, load_s)),
+        key=lambda occurrence: occurrence.begin_s,
+    )
+    changes: list[LinkChange] = []
+    for link in links:
+        pair = (link.source, link.target)
+        mine = [occurrence for occurrence in occurrences if pair in occurrence.pairs]
+        changes += _changes_of(link, mine)
+    return tuple(sorted(changes, key=lambda change: change.at_s))
+
+
+def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[LinkChange]:
+    instants: dict[float, _Occurrence] = {}
+    for occurrence in occurrences:
+        for at_s in occurrence.instants():
+            instants[round(at_s, 9)] = occurrence
+    in_force, cut = link.impairment, False
+    for at_s in sorted(instants):
+        cause = instants[at_s]
+        now = link.impairment
+        for passing in (False, True):
+            for occurrence in occurrences:
+                if occurrence.under_way(at_s) and (occurrence.end_s is not None) is passing:
+                    now = occurrence.over(now, at_s)
+        now_cut = any(occurrence.traits is None and occurrence.under_way(at_s) for occurrence in occurrences)
+        if now != in_force:
+            yield LinkChange(at_s, link.name, link.source, link.target, "change", now, cause.event, cause.label)
+        if now_cut != cut:
+            action: Literal["cut", "heal"] = "cut" if now_cut else "heal"
+            yield LinkChange(at_s, link.name, link.source, link.target, action, None, cause.event, cause.label)
+        in_force, cut = now, now_cut
+
+
+def _occurrences(index: int, event: LinkEvent, links: Sequence[LinkPlan], load_s: float) -> Iterator[_Occurrence]:
+    pairs = _pairs(event, links)
+    where = event.link or f"site {event.site}"
+    label = f"{where} from {event.source}" if event.source else where
+    number = 0
+    while True:
+        begin_s = event.at + number * (event.every or 0.0)
+        end_s = None if event.duration_s is None else begin_s + event.duration_s
+        if number and event.times is None and (begin_s >= load_s or (end_s or begin_s) > load_s + _INSTANT_S):
+            return
+        if event.flap is not None:
+            for turn in range(event.flap.times):
+                down_s = begin_s + turn * (event.flap.down + event.flap.up)
+                yield _Occurrence(index, down_s, down_s + event.flap.down, pairs, None, 0.0, 1, f"{label}: flap")
+        elif event.partition:
+            yield _Occurrence(index, begin_s, end_s, pairs, None, 0.0, 1, f"{label}: partition")
+        else:
+            traits = event.set or event.ramp or LinkTraits()
+            ramp_s = event.over or 0.0
+            steps = event.steps or max(1, min(_MAX_STEPS, round(ramp_s / _STEP_S)))
+            said = ", ".join(f"{name} {value}" for name, value in traits.said().items())
+            text = f"{label}: {'ramp to ' if ramp_s else ''}{said}"
+            yield _Occurrence(index, begin_s, end_s, pairs, traits, ramp_s, steps if ramp_s else 1, text)
+        number += 1
+        if event.every is None or (event.times is not None and number >= event.times):
+            return
+
+
+def after_all(links: Sequence[LinkPlan], changes: Sequence[LinkChange]) -> tuple[LinkPlan, ...]:
+    """The links as they are when all changes have been carried out; a direction that stays cut loses everything."""
+    impairments: dict[Pair, Impairment] = {(link.source, link.target): link.impairment for link in links}
+    cut: Mapping[Pair, bool] = {}
+    for change in changes:
+        pair = (change.source, change.target)
+        if change.impairment is not None:
+            impairments[pair] = change.impairment
+        else:
+            cut = {**cut, pair: change.action == "cut"}
+    return tuple(
+        replace(
+            link,
+            impairment=severed(impairments[link.source, link.target])
+            if cut.get((link.source, link.target))
+            else impairments[link.source, link.target],
+        )
+        for link in links
+    )

@@ -1,0 +1,71 @@
+"""Playing changes against a shaper: in order, at their time, and no further once one fails."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from harness.errors import LinkFailure
+from harness.links.fake import FakeShaper
+from harness.links.player import Player, playing
+from harness.model.links import Impairment, severed
+from harness.plan.cell import LinkChange, LinkPlan
+from harness.runtime.protocol import Runtime
+
+FAR = Impairment(delay_s=0.1)
+CHANGES = (
+    LinkChange(0.05, "ab", "a", "b", "change", FAR, 0, "ab: rtt 200ms"),
+    LinkChange(0.10, "ab", "b", "a", "cut", None, 1, "ab: partition"),
+    LinkChange(0.15, "ab", "b", "a", "heal", None, 1, "ab: partition"),
+    LinkChange(0.15, "ab", "b", "a", "cut", None, 2, "ab: partition"),
+)
+
+
+class LabStub:
+    """A lab the fake shaper does not look into."""
+
+    name = "fake"
+
+
+@pytest.fixture
+def shaper() -> FakeShaper:
+    shaper = FakeShaper()
+    lab: Runtime = LabStub()  # type: ignore[assignment]
+    shaper.apply(lab, [LinkPlan("ab", "a", "b", Impairment()), LinkPlan("ab", "b", "a", Impairment())])
+    return shaper
+
+
+def wait(player: Player, count: int) -> None:
+    end = time.monotonic() + 10
+    while len(player.played) < count and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_changes_are_carried_out_and_their_time_recorded(shaper: FakeShaper) -> None:
+    with playing(shaper, CHANGES, time.monotonic()) as player:
+        wait(player, 4)
+        player.check()
+    assert tuple(one.change for one in player.played) == CHANGES
+    assert all(one.at_s >= one.change.at_s for one in player.played)
+    assert shaper.read_back() == {("a", "b"): FAR, ("b", "a"): severed(Impairment())}
+    first, second = (one.to_json() for one in player.played[:2])
+    assert (first["due_s"], first["action"], first["impairment"]["delay_s"]) == (0.05, "change", 0.1)
+    assert (second["link"], second["source"], second["event"], second["impairment"]) == ("ab", "b", 1, None)
+
+
+def test_nothing_happens_after_the_end(shaper: FakeShaper) -> None:
+    late = [replace(change, at_s=60.0) for change in CHANGES]
+    with playing(shaper, late, time.monotonic()) as player:
+        pass
+    assert player.played == ()
+
+
+def test_a_failure_ends_the_playing_and_is_raised(shaper: FakeShaper) -> None:
+    unknown = replace(CHANGES[0], target="c")
+    with playing(shaper, [unknown, *CHANGES], time.monotonic()) as player:
+        time.sleep(0.3)
+        with pytest.raises(LinkFailure, match="no link from a to c"):
+            player.check()
+    assert player.played == ()
