@@ -22,7 +22,6 @@ from cproton_ffi import ffi, lib
 __all__ = ["Engine", "Timer", "Wire"]
 
 _CHUNK = 65536
-_READS_PER_TURN = 8
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
 
 
@@ -213,33 +212,31 @@ class Wire:
         self.engine.dirty(self)
 
     def _read(self) -> None:
+        # Once per turn: what has come in is passed on before more is taken in, so that queues stay short.
+        if self._sock is None:
+            return
         engine = self.engine
-        for _ in range(_READS_PER_TURN):
-            if self._sock is None:
+        try:
+            count = self._sock.recv_into(engine.view)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.fail(error.strerror or str(error))
+            return
+        if count == 0:
+            self._reason = self._reason or "closed by peer"
+            lib.pn_transport_close_tail(self._pn_transport)
+            self.process()
+            self._finish()
+            return
+        # The shared buffer is ours until all is pushed: `write` uses it too, but only at the end of a turn.
+        start = 0
+        while start < count:
+            pushed = lib.pn_transport_push(self._pn_transport, engine.buffer + start, count - start)
+            self.process()
+            if pushed <= 0:
                 return
-            try:
-                count = self._sock.recv_into(engine.view)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.fail(error.strerror or str(error))
-                return
-            if count == 0:
-                self._reason = self._reason or "closed by peer"
-                lib.pn_transport_close_tail(self._pn_transport)
-                self.process()
-                self._finish()
-                return
-            # The shared buffer is ours until all is pushed: `write` uses it too, but only at the end of a turn.
-            start = 0
-            while start < count:
-                pushed = lib.pn_transport_push(self._pn_transport, engine.buffer + start, count - start)
-                self.process()
-                if pushed <= 0:
-                    break
-                start += pushed
-            if count < _CHUNK:
-                return
+            start += pushed
 
     def process(self) -> None:
         """Handle every event the engine has."""

@@ -277,6 +277,7 @@ class Forwarder:
         link = self._link_towards(router) if router is not None else None
         if link is None or router is None:
             return False
+        self.counts["transit"] += 1
         address.counts["transit"] += 1
         frame = encode_data(kind, hops, address.name, origin, (router,), data)
         link.offer(frame, inbound, address.account, router)
@@ -357,6 +358,7 @@ class Forwarder:
         for hop, targets in batches:
             link = self._neighbour(hop)
             assert link is not None
+            self.counts["transit"] += 1
             address.counts["transit"] += 1
             link.offer(encode_data(MULTICAST, hops, address.name, origin, targets, data), inbound)
         return True

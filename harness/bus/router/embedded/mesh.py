@@ -17,14 +17,16 @@ from harness.bus.router.embedded.frames import Frame, decode_control, decode_dat
 from harness.bus.router.embedded.links import RELEASED, Inbound, InLink, OutLink
 from harness.bus.router.embedded.linkstate import LinkState
 
-__all__ = ["CONTROL", "DATA", "Mesh", "Neighbour"]
+__all__ = ["CONTROL", "DATA", "WINDOW", "Mesh", "Neighbour"]
 
 #: Link targets of our own protocol on connections between routers.
 CONTROL = "$femdc/control"
 DATA = "$femdc/data"
 
-#: Nothing waiting for a neighbour is ever dropped from the control link.
-_NO_LIMIT = 1 << 30
+#: Messages a neighbour may be sent ahead, and settled messages that may wait for it before they are dropped. Larger
+#: than a real router's link capacity (250), because here one thread does in turns what there is done side by side.
+WINDOW = 1000
+_LIMITS = {CONTROL: 1 << 30, DATA: 4 * WINDOW}
 _FORGET_AFTER_S = 60.0
 
 
@@ -99,9 +101,9 @@ class Mesh:
         """The neighbour at the other end."""
         return self._by_wire.get(wire)
 
-    def link_up(self, neighbour: Neighbour, link: Any, target: str, capacity: int) -> OutLink:
+    def link_up(self, neighbour: Neighbour, link: Any, target: str) -> OutLink:
         """One of our links to the neighbour is open; with both we greet and tell it all we know."""
-        out = OutLink(neighbour.wire, link, _NO_LIMIT if target == CONTROL else capacity)
+        out = OutLink(neighbour.wire, link, _LIMITS[target])
         if target == CONTROL:
             neighbour.control = out
         else:

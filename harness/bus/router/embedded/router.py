@@ -22,7 +22,7 @@ from harness.bus.router.embedded.forward import Forwarder
 from harness.bus.router.embedded.links import AnyLink, Inbound, InLink, OutLink
 from harness.bus.router.embedded.linkstate import LinkState
 from harness.bus.router.embedded.management import Management
-from harness.bus.router.embedded.mesh import CONTROL, DATA, Mesh
+from harness.bus.router.embedded.mesh import CONTROL, DATA, WINDOW, Mesh
 
 __all__ = ["PRODUCT", "VERSION", "Port", "Router"]
 
@@ -261,7 +261,7 @@ class Router:
         if target is not None:
             neighbour = self.mesh.of(wire)
             if neighbour is not None:
-                port.links[pn] = self.mesh.link_up(neighbour, link, target, port.capacity)
+                port.links[pn] = self.mesh.link_up(neighbour, link, target)
             return
         if link.is_receiver:
             self._attach_sender(wire, port, link)
@@ -281,7 +281,7 @@ class Router:
                 self._refuse(link, "amqp:not-allowed", "clients connect to the listener of role normal")
                 return
             deliver = self.mesh.on_control if text == CONTROL else self.mesh.on_data
-            incoming = InLink(wire, link, port.capacity, deliver, between_routers=True)
+            incoming = InLink(wire, link, WINDOW, deliver, between_routers=True)
             link.open()
             incoming.start()
         elif text is None:
@@ -297,24 +297,22 @@ class Router:
     def _attach_receiver(self, wire: Wire, port: Port, link: Any) -> None:
         """The peer receives on this link."""
         text = link.remote_source.address
+        dynamic = link.remote_source.dynamic
         if port.role != "normal":
             self._refuse(link, "amqp:not-allowed", "clients connect to the listener of role normal")
             return
-        _mirror(link)
-        if link.remote_source.dynamic:
-            name = "temp." + secrets.token_urlsafe(11)
-            area = "_edge" if self.config.mode == "edge" else "_topo/0"
-            link.source.dynamic = False
-            link.source.address = f"amqp:/{area}/{self.config.id}/{name}"
-            place = Place(self.config.id, name)
-        elif text:
-            place = self.forwarder.place(text)
-            if place.router not in (None, self.config.id) or place.name.startswith("$management"):
-                self._refuse(link, "amqp:not-allowed", f"{text} is no address to receive from")
-                return
-        else:
+        if not text and not dynamic:
             self._refuse(link, "amqp:precondition-failed", "a receiver must name its source or ask for a dynamic one")
             return
+        place = Place(self.config.id, "temp." + secrets.token_urlsafe(11)) if dynamic else self.forwarder.place(text)
+        if place.router not in (None, self.config.id) or place.name.startswith("$"):
+            self._refuse(link, "amqp:not-allowed", f"{text} is no address to receive from")
+            return
+        _mirror(link)
+        if dynamic:
+            area = "_edge" if self.config.mode == "edge" else "_topo/0"
+            link.source.dynamic = False
+            link.source.address = f"amqp:/{area}/{self.config.id}/{place.name}"
         outgoing = OutLink(wire, link, port.capacity)
         link.open()
         outgoing.address = self.forwarder.add_receiver(outgoing, place)
