@@ -29,11 +29,14 @@ from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
 from harness.lab.load import LoadWatch
 from harness.lab.observer import Observer
+from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
+from harness.links.player import Player, playing
 from harness.links.probe import probe_links
 from harness.links.protocol import LinkShaper
 from harness.links.registry import choose_shaper
 from harness.plan.cell import AgentPlan, CellPlan
+from harness.plan.timeline import after_all
 from harness.runtime.protocol import NodeProcess, Runtime
 from harness.runtime.registry import make_runtime
 from harness.stack.build import StackEnvironment
@@ -122,6 +125,7 @@ class _Cell:
         self.shaper = choose_shaper(self.lab, self.settings.links)
         try:
             self.shaper.apply(self.lab, self.plan.lab.links)
+            require_in_force(self.shaper, self.plan.lab.links)
             networked = self.shaper.name != "fake"
             if networked:
                 self.say("probing links")
@@ -142,7 +146,8 @@ class _Cell:
 
     def _probe(self, fact: str) -> tuple[LinkVerdict, ...]:
         measurement: LinkMeasurement = probe_links(self.lab, self.plan.lab)
-        verdicts = judge(measurement, self.plan.lab.links)
+        links = self.plan.lab.links
+        verdicts = judge(measurement, after_all(links, self.plan.changes) if fact == facts.LINKS_AFTER else links)
         self.writer.set(fact, _link_facts(verdicts))
         self.writer.set(f"{fact}_probes", measurement.to_json())
         if fact == facts.LINKS_AFTER:
@@ -247,16 +252,30 @@ class _Cell:
             in_parallel(agents.values(), lambda agent: agent.go(start))
             self.say("load")
             end = start + phases.load_s
-            watched: Callable[[], None] = lambda: self._watch(agents, watch, buses, start)  # noqa: E731
-            _each_second(watched, lambda: time.monotonic() >= end)
-            self.say("draining")
-            deadline = end + phases.drain_s
-            _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
+            with self._link_changes(start) as player:
+
+                def watched() -> None:
+                    player.check()
+                    self._watch(agents, watch, buses, start)
+
+                _each_second(watched, lambda: time.monotonic() >= end)
+                self.say("draining")
+                deadline = end + phases.drain_s
+                _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
         finally:
             self._fetch(agents, watch)
         self.say("reading the bus's own counters")
         with _reported(self.writer, "the bus's own counters"):
             self.writer.set(facts.BUS_METRICS_AFTER, {name: bus.metrics() for name, bus in buses.items()})
+
+    @contextlib.contextmanager
+    def _link_changes(self, start: float) -> Iterator[Player]:
+        """The cell's link changes are carried out at their load time; what really happened is recorded."""
+        with playing(self.shaper, self.plan.changes, start) as player:
+            try:
+                yield player
+            finally:
+                self.writer.set(facts.LINK_EVENTS, [played.to_json() for played in player.played])
 
     def _watch(
         self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus], start: float

@@ -14,6 +14,7 @@ __all__ = [
     "CLOCK",
     "LINKS_AFTER",
     "LINKS_BEFORE",
+    "LINK_EVENTS",
     "RUNTIME",
     "SHAPER",
     "STACKS",
@@ -30,6 +31,9 @@ BUS_METRICS_AFTER: Final = "bus_metrics_after"
 #: pair of sites, probed before and after the load; measured_rtt_s is None where no echo came back.
 LINKS_BEFORE: Final = "links_before"
 LINKS_AFTER: Final = "links_after"
+#: What was done to the links during the load, in order: [{"due_s", "at_s" (load time), "link", "source", "target",
+#: "action", "impairment", "event", "label"}]; see harness.links.player.
+LINK_EVENTS: Final = "link_events"
 #: {"name": backend, "valid": bool, "why": [...], ...}: the link shaper's evidence about itself.
 SHAPER: Final = "shaper"
 #: {stack name: {"python": "3.11.2", "packages": ["oslo.messaging==14.7.3", ...]}}

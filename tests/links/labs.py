@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from itertools import permutations
+from typing import cast
 
 from harness.model.links import Impairment
 from harness.model.topology import Site
@@ -50,6 +51,14 @@ one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
 for _ in range(int(sys.argv[2])):
     one.sendto(bytes(int(sys.argv[3])), (sys.argv[1], 7))
 """
+
+
+class _FakeLab:
+    name = "fake"
+
+
+#: A lab for the fake shaper, which does not look into it.
+FakeLab = cast("Runtime", _FakeLab())
 
 
 def sites_lab(count: int, links: Mapping[tuple[str, str], Impairment] | Impairment) -> LabPlan:

@@ -12,7 +12,7 @@ from harness.links.fake import FakeShaper
 from harness.links.player import Player, playing
 from harness.model.links import Impairment, severed
 from harness.plan.cell import LinkChange, LinkPlan
-from harness.runtime.protocol import Runtime
+from tests.links.labs import FakeLab
 
 FAR = Impairment(delay_s=0.1)
 CHANGES = (
@@ -23,17 +23,10 @@ CHANGES = (
 )
 
 
-class LabStub:
-    """A lab the fake shaper does not look into."""
-
-    name = "fake"
-
-
 @pytest.fixture
 def shaper() -> FakeShaper:
     shaper = FakeShaper()
-    lab: Runtime = LabStub()  # type: ignore[assignment]
-    shaper.apply(lab, [LinkPlan("ab", "a", "b", Impairment()), LinkPlan("ab", "b", "a", Impairment())])
+    shaper.apply(FakeLab, [LinkPlan("ab", "a", "b", Impairment()), LinkPlan("ab", "b", "a", Impairment())])
     return shaper
 
 
