@@ -33,13 +33,16 @@ RESOURCE_COLUMNS = (
     "sockets_end",
     "cpu_cores",
 )
+#: What is added up over a process and its descendants (one round of samples shares its instant). A broker is a
+#: start script, the virtual machine below it and its helpers; adding their RSS counts shared pages more than once.
+_FIGURES = ("anonymous", "rss", "pss", "uss", "fds", "threads", "sockets")
 _MIB = float(1 << 20)
 #: Share of the load's time, at either end, whose median is "begin" and "end".
 _ENDS = 0.2
 
 
 def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> pd.DataFrame:
-    """One row per process over the measured time (the warm-up left out).
+    """One row per watched process, its descendants included, over the measured time (the warm-up left out).
 
     Args:
         samples: one cell's samples as Cell.samples gives them, with a `site` column.
@@ -51,12 +54,13 @@ def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> p
         load = own[(own["t_s"] >= start) & (own["t_s"] <= start + length)]
         if load.empty:
             continue
-        begin = load[load["t_s"] <= start + _ENDS * length]
-        end = load[load["t_s"] >= start + (1 - _ENDS) * length]
-        row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(load)}
+        whole = load.groupby("t_s", sort=True)[list(_FIGURES)].sum(min_count=1)
+        begin = whole[whole.index <= start + _ENDS * length]
+        end = whole[whole.index >= start + (1 - _ENDS) * length]
+        row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(whole)}
         row["anonymous_mib_begin"] = begin["anonymous"].median() / _MIB
         row["anonymous_mib_end"] = end["anonymous"].median() / _MIB
-        row["anonymous_mib_peak"] = load["anonymous"].max() / _MIB
+        row["anonymous_mib_peak"] = whole["anonymous"].max() / _MIB
         for name in ("rss", "pss", "uss"):
             row[f"{name}_mib_end"] = end[name].median() / _MIB
         for name in ("fds", "threads", "sockets"):
