@@ -106,8 +106,12 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
         (system, point, *_at_point(loaded, point)) for point in points(loaded.scenario.sweep) for system in chosen
     ]
     order = cell_order([(v[0], v[1]) for v in variants], loaded.scenario.repetitions, loaded.scenario.seed)
+    if not loaded.scenario.workloads:
+        order = []
+    # The memory cell of each system comes after the load, once: its repetitions are within it.
+    memory = range(len(variants)) if loaded.scenario.memory is not None else ()
     cells = []
-    for position, (index, repetition) in enumerate(order):
+    for position, (index, repetition) in enumerate([*order, *((index, 0) for index in memory)]):
         system, point, scenario, topology = variants[index]
         try:
             cells.append(
@@ -118,8 +122,9 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                     system=system,
                     point=point,
                     cell_id=_cell_id(system, point, repetition),
-                    repetition=repetition,
+                    repetition=max(1, repetition),
                     order=position,
+                    memory=repetition == 0,
                 )
             )
         except Impossible as impossible:
@@ -159,5 +164,6 @@ def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenari
 
 
 def _cell_id(system: str, point: Mapping[str, Any], repetition: int) -> str:
-    parts = [system, *(f"{key.split('.')[-2:][0]}-{value}" for key, value in point.items()), f"r{repetition}"]
+    parts = [system, *(f"{key.split('.')[-2:][0]}-{value}" for key, value in point.items())]
+    parts.append(f"r{repetition}" if repetition else "memory")
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts)).strip("-").lower()[:100]

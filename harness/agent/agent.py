@@ -10,6 +10,8 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 | go      | at: s, CLOCK_MONOTONIC of this host; | going: at                                                          |
 |         | [schedule], [count]: of this stretch |                                                                    |
 | quiesce | timeout_s: longest wait              | quiesced: drained, in_flight, reading (harness.agent.reading)      |
+| inspect | what: "types", "trace" or            | inspected: types (count by type) / sites (growth since the last    |
+|         | "holders" with names: of types       | trace) / holders (chains by type); see harness.agent.attribution   |
 | report  |                                      | report: totals, failures (the table), records, lost_records        |
 | stop    |                                      | stopped; the process ends                                          |
 
@@ -65,6 +67,7 @@ class Agent:
         self._client: Client | None = None
         self._server: Server | None = None
         self._receiver: Receiver | None = None
+        self._snapshot: Any = None
         self._ended = threading.Event()
 
     def send(self, kind: str, **message: Any) -> None:
@@ -142,6 +145,19 @@ class Agent:
             "in_flight": self._tally.in_flight,
             "reading": quiesced_reading(),
         }
+
+    def do_inspect(self, what: str, names: list[str] | None = None) -> dict[str, Any]:
+        from harness.agent import attribution
+
+        if what == "types":
+            return {"type": "inspected", "types": attribution.count_types()}
+        if what == "holders":
+            return {"type": "inspected", "holders": attribution.holders(list(names or ()))}
+        if what != "trace":
+            raise ValueError(f"nothing to inspect called {what!r}")
+        attribution.start_tracing()
+        self._snapshot, sites = attribution.trace_growth(self._snapshot)
+        return {"type": "inspected", "sites": sites}
 
     def do_report(self) -> dict[str, Any]:
         if self._records is not None:

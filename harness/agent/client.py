@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Mapping
 
 from harness.agent.clock import now
+from harness.agent.leak import Leak
 from harness.agent.load import Load
 from harness.agent.payload import Payloads
 from harness.agent.records import NOBODY, STARVED, WARMUP
@@ -35,6 +36,7 @@ class Client:
         self._warm_until = 0
         self._load: Load | None = None
         self._due_before = 0
+        self._leak = Leak(task.leak) if task.leak is not None else None
 
     def warm_up(self) -> bool:
         """Connect ahead of the load; see Sender.warm_up."""
@@ -88,3 +90,5 @@ class Client:
             flags |= STARVED
         self._records.add(seq & 0xFFFFFFFF, peer, target, status, flags, len(payload), due, sent, done)
         self._tally.ended(status, done - due)
+        if self._leak is not None:
+            self._leak.operation()

@@ -1,4 +1,4 @@
-"""Entry point of the agent archive: `run` is the load agent, `sample` the process sampler."""
+"""Entry point of the agent archive: `run` is the load agent, `sample` the process sampler, `relay` the TCP relay."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="perform a task told on standard input")
     commands.add_parser("sample", help="sample processes told on standard input, once a second")
+    commands.add_parser("relay", help="relay connections to a bus, and reset them when told")
     arguments = parser.parse_args()
     logging.basicConfig(
         stream=sys.stderr,
@@ -27,6 +28,10 @@ def main() -> int:
         from harness.agent.agent import run_agent
 
         return run_agent()
+    if arguments.command == "relay":
+        from harness.agent.relay import run_relay
+
+        return run_relay()
     from harness.agent.sampler import run_sampler
 
     return run_sampler()

@@ -34,11 +34,11 @@ def quiesced_reading(pause_s: float = 0.2) -> dict[str, Any]:
     for _ in range(3):  # finalisers may leave garbage of their own
         if gc.collect() == 0:
             break
+    objects = len(gc.get_objects())  # a long list for a moment: before free memory is given back
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
     blocks = sys.getallocatedblocks()
-    objects = len(gc.get_objects())
     return {
         "blocks": blocks,
         "objects": objects,

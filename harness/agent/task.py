@@ -26,6 +26,7 @@
 | seed       | all of the agent's random choices derive from it                                                        |
 | behaviour  | of a server: see Behaviour                                                                              |
 | notify     | see Notify                                                                                              |
+| leak       | a leak made on purpose in a client, or null: see harness.agent.leak                                    |
 | record     | path of the record file, "" for none                                                                    |
 
 Durations are seconds.
@@ -38,6 +39,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Mapping, TypeVar
 
 from harness.agent.draw import make_draw
+from harness.agent.leak import LEAKS
 from harness.agent.schedule import check_schedule
 
 __all__ = ["CHURN", "PATTERNS", "Behaviour", "Notify", "Task", "TaskError", "Topic"]
@@ -141,6 +143,7 @@ class Task:
     seed: int = 0
     behaviour: Behaviour = field(default_factory=Behaviour)
     notify: Notify = field(default_factory=Notify)
+    leak: Mapping[str, Any] | None = None
     record: str = ""
 
     @classmethod
@@ -198,6 +201,14 @@ class Task:
                 check_schedule(self.schedule)
             except ValueError as error:
                 raise TaskError(f"schedule.{error}") from None
+        if self.leak is not None:
+            if not isinstance(self.leak, Mapping) or not {"what"} <= set(self.leak) <= {
+                "what",
+                "per_operation",
+                "size",
+            }:
+                raise TaskError("leak: has what, and may have per_operation and size")
+            _one_of("leak.what", self.leak["what"], LEAKS)
         for group, values in self.options.items():
             if not isinstance(values, Mapping):
                 raise TaskError(f"options.{group}: not a table of options")

@@ -189,6 +189,10 @@ class AgentHandle:
         """
         return self._talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s)
 
+    def inspect(self, what: str, timeout_s: float = 120.0, **arguments: Any) -> Mapping[str, Any]:
+        """Ask what its memory is made of: "types", "trace", or "holders" with `names`; see harness.agent.agent."""
+        return self._talk.ask("inspect", timeout_s, what=what, **arguments)
+
     def report(self, timeout_s: float = 30.0) -> AgentReport:
         """What it did so far; its records are in the file when this returns."""
         answer = self._talk.ask("report", timeout_s)

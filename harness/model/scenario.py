@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.model.bus import BusSpec
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
+from harness.model.memory import MemorySpec
 from harness.model.quantities import Duration
 from harness.model.stack import StackName, StackSpec
 from harness.model.timeline import LinkEvent
@@ -84,7 +85,8 @@ class Scenario(Frozen):
     systems: dict[Name, System] = Field(
         min_length=1, description="the systems under test, each run in cells of its own"
     )
-    workloads: dict[Name, Workload] = Field(min_length=1, description="what the clients do, all at once")
+    workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
+    memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
     timeline: tuple[LinkEvent, ...] = Field(default=(), description="what happens to the links while the load runs")
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
@@ -100,8 +102,15 @@ class Scenario(Frozen):
     @model_validator(mode="after")
     def _check_buses(self) -> Scenario:
         faults = []
+        if not self.workloads and self.memory is None:
+            faults.append(Fault((), "a scenario needs something to do", "workloads, or memory, or both"))
         for system_name, system in self.systems.items():
             uses = system.uses()
+            if self.memory is not None and self.memory.bus is not None and self.memory.bus not in uses:
+                fault = unknown_name(
+                    ("memory", "bus"), f"bus in system {system_name!r} called", self.memory.bus, list(uses)
+                )
+                faults.append(fault)
             for name, workload in self.workloads.items():
                 if workload.bus not in uses:
                     fault = unknown_name(

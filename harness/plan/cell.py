@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.model.links import Impairment
+from harness.plan.memory import MemoryPlan
 
 __all__ = [
     "AgentPlan",
@@ -261,6 +262,7 @@ class CellPlan:
         lab, buses, agents, pairs, phases: what will be there and what it will do.
         stacks: names of the stacks its agents need.
         changes: what happens to the links during the load, in order of time.
+        memory: the doses of a memory cell, which has no load: its agents are those of the doses.
     """
 
     id: str
@@ -276,6 +278,7 @@ class CellPlan:
     phases: Phases
     stacks: tuple[str, ...]
     changes: tuple[LinkChange, ...] = ()
+    memory: MemoryPlan | None = None
 
     def bus(self, name: str) -> BusPlan:
         """The bus of that name. Raises KeyError."""

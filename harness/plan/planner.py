@@ -26,6 +26,7 @@ from harness.plan.cell import (
     Phases,
 )
 from harness.plan.links import directed_links
+from harness.plan.memory import MemoryPlan, Place, dose_agents, dose_faults, plan_memory
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
 from harness.plan.seeds import derive
 from harness.plan.tasks import client_task, server_task, topic_name
@@ -74,6 +75,7 @@ def plan_cell(
     cell_id: str,
     repetition: int,
     order: int,
+    memory: bool = False,
 ) -> CellPlan:
     """Plan one cell.
 
@@ -81,11 +83,15 @@ def plan_cell(
         scenario, topology: with the point's values already in place.
         stacks: every stack that may be named.
         system: which of the scenario's systems.
+        memory: plan the system's memory cell (the scenario's doses) instead of its load.
 
     Raises:
         Impossible: with every reason found.
     """
+    if memory:
+        scenario = scenario.model_copy(update={"workloads": {}, "timeline": ()})
     builder = _Builder(scenario, topology, stacks, system, derive(scenario.seed, cell_id))
+    doses = builder.memory() if memory else None
     plan = CellPlan(
         id=cell_id,
         system=system,
@@ -95,12 +101,14 @@ def plan_cell(
         point=dict(point),
         lab=builder.lab(),
         buses=tuple(builder.buses.values()),
-        agents=tuple(builder.agents()),
+        agents=dose_agents(doses) if doses else tuple(builder.agents()),
         pairs=tuple(builder.pairs()),
         phases=Phases(scenario.load.warmup, scenario.load.duration, scenario.load.drain),
         stacks=tuple(dict.fromkeys(use.stack for use in builder.spec.uses().values())),
         changes=builder.changes(),
     )
+    if doses is not None:
+        plan = replace(plan, memory=doses)
     if builder.faults:
         raise Impossible(tuple(dict.fromkeys(builder.faults)))
     return plan
@@ -134,6 +142,28 @@ class _Builder:
         for workload in scenario.workloads.values():
             for site in sorted({*workload.clients, *workload.servers}, key=list(self.sites).index):
                 self._node(f"host-{site}", site, "host")
+
+    def memory(self) -> MemoryPlan | None:
+        """The scenario's doses, for the agents of this system; makes their nodes."""
+        spec = self.scenario.memory
+        assert spec is not None
+        name = spec.bus or next(iter(self.spec.uses()))
+        client = spec.client or next(iter(self.sites))
+        places = []
+        for key, site in (("client", client), ("server", spec.server or client)):
+            if site not in self.sites:
+                self.faults.append(unknown_name(("memory", key), "site", site, list(self.sites)))
+                return None
+            self._node(f"host-{site}", site, "host")
+            component = attach(self.buses[name], site, self.distances)
+            if component is None and self.buses[name].nodes:
+                what = f"no component of bus {name!r} can be reached from {site!r}"
+                self.faults.append(Fault(("memory", key), what, "links in both directions"))
+                return None
+            places.append(Place(site, name, component))
+        stack = self.stacks[self.spec.uses()[name].stack]
+        self.faults += dose_faults(spec, places[0], stack)
+        return plan_memory(spec, places[0], places[1], stack, self.seed)
 
     def changes(self) -> tuple[LinkChange, ...]:
         """What happens to the links during the load."""

@@ -15,6 +15,7 @@ __all__ = [
     "LINKS_AFTER",
     "LINKS_BEFORE",
     "LINK_EVENTS",
+    "MEMORY",
     "RUNTIME",
     "SHAPER",
     "STACKS",
@@ -40,3 +41,5 @@ SHAPER: Final = "shaper"
 STACKS: Final = "stacks"
 #: what Runtime.facts() returned.
 RUNTIME: Final = "runtime"
+#: The memory verdicts of a cell: harness.memory.result.MemoryResult as JSON. A cell with it has no load.
+MEMORY: Final = "memory"

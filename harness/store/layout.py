@@ -10,6 +10,7 @@
             operations.parquet    one row per client operation
             deliveries.parquet    one row per message a server or listener received
             processes.parquet     one row per sampled process and instant
+            readings.parquet      one row per reading at rest of a dosed process (memory cells only)
             logs/
 
 Names that begin with a dot are unfinished or internal; a reader ignores them.
@@ -29,6 +30,7 @@ __all__ = [
     "MANIFEST",
     "OPERATIONS",
     "PROCESSES",
+    "READINGS",
     "SCENARIO",
     "SCHEMA",
     "new_run_id",
@@ -48,6 +50,7 @@ CELL_RECORD = "cell.json"
 OPERATIONS = "operations.parquet"
 DELIVERIES = "deliveries.parquet"
 PROCESSES = "processes.parquet"
+READINGS = "readings.parquet"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

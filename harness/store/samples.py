@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["PROCESS_SCHEMA", "SampleTable"]
+__all__ = ["PROCESS_SCHEMA", "READING_SCHEMA", "SampleTable"]
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -37,24 +37,48 @@ PROCESS_SCHEMA = pa.schema(
         ("cpu_system_s", pa.float64()),
     ]
 )
-_PLAIN = pa.schema([(field.name, pa.string() if field.type == _TEXT else field.type) for field in PROCESS_SCHEMA])
+#: One row per reading at rest of a dosed process. `level`: how often the dose had been doubled; `purpose`: "measure",
+#: or "confirm" for the run that attributes; `block`: 0 at the end of the warm-up, negative before; `operations` since
+#: the process began; the rest as harness.agent.reading tells it.
+READING_SCHEMA = pa.schema(
+    [
+        ("dose", _TEXT),
+        ("role", _TEXT),
+        ("purpose", _TEXT),
+        ("level", pa.int32()),
+        ("repetition", pa.int32()),
+        ("block", pa.int32()),
+        ("operations", pa.int64()),
+        *((name, pa.int64()) for name in ("blocks", "objects", "heap", "anonymous", "uss", "pss", "rss")),
+        *((name, pa.int32()) for name in ("fds", "sockets", "threads", "python_threads")),
+        ("cpu_user_s", pa.float64()),
+        ("cpu_system_s", pa.float64()),
+    ]
+)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, pa.string() if field.type == _TEXT else field.type) for field in schema])
+
+
 _BATCH_ROWS = 1 << 14
 
 
 class SampleTable(TableFile):
-    """Writes processes.parquet from sample dictionaries, holding at most one batch of 2^14 rows."""
+    """Writes a file of samples (or readings) from dictionaries, holding at most one batch of 2^14 rows."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, PROCESS_SCHEMA)
+    def __init__(self, path: Path, schema: pa.Schema = PROCESS_SCHEMA) -> None:
+        super().__init__(path, schema)
+        self._schema = schema
         self._rows: list[dict[str, Any]] = []
 
     def append(self, samples: Iterable[Mapping[str, Any]]) -> None:
-        """Add samples; keys are the column names of PROCESS_SCHEMA, a missing one is null, an unknown one an error.
+        """Add samples; keys are the column names of the schema, a missing one is null, an unknown one an error.
 
         Raises KeyError for an unknown column: a misspelt metric must not vanish.
         """
         for sample in samples:
-            unknown = sample.keys() - set(PROCESS_SCHEMA.names)
+            unknown = sample.keys() - set(self._schema.names)
             if unknown:
                 raise KeyError(f"process samples have no column {sorted(unknown)}")
             self._rows.append(dict(sample))
@@ -63,7 +87,7 @@ class SampleTable(TableFile):
 
     def _flush(self) -> None:
         if self._rows:
-            plain = pa.Table.from_pylist(self._rows, schema=_PLAIN)
-            self._writer.write_table(plain.cast(PROCESS_SCHEMA))
+            plain = pa.Table.from_pylist(self._rows, schema=_plain(self._schema))
+            self._writer.write_table(plain.cast(self._schema))
             self.rows += len(self._rows)
             self._rows = []

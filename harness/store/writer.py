@@ -39,6 +39,7 @@ from harness.store.layout import (
     MANIFEST,
     OPERATIONS,
     PROCESSES,
+    READINGS,
     SCENARIO,
     new_run_id,
     safe_name,
@@ -47,7 +48,7 @@ from harness.store.layout import (
 from harness.store.masking import mask, mask_text
 from harness.store.places import target_names
 from harness.store.records import DELIVERY_SCHEMA, OPERATION_SCHEMA, Appended, RecordTable
-from harness.store.samples import SampleTable
+from harness.store.samples import READING_SCHEMA, SampleTable
 from harness.store.schema import (
     AgentRecord,
     CellEntry,
@@ -246,6 +247,7 @@ class CellWriter:
         self._operations = RecordTable(directory / OPERATIONS, OPERATION_SCHEMA)
         self._deliveries = RecordTable(directory / DELIVERIES, DELIVERY_SCHEMA)
         self._processes = SampleTable(directory / PROCESSES)
+        self._readings: SampleTable | None = None
         self._facts: dict[str, Any] = {}
         self._events: list[tuple[int, str, str]] = []
         self._notes: list[str] = []
@@ -310,6 +312,12 @@ class CellWriter:
         """Add process samples: mappings with the columns of harness.store.samples.PROCESS_SCHEMA."""
         self._processes.append(samples)
 
+    def add_readings(self, readings: Iterable[Mapping[str, Any]]) -> None:
+        """Add readings at rest: mappings with the columns of harness.store.samples.READING_SCHEMA."""
+        if self._readings is None:
+            self._readings = SampleTable(self.path / READINGS, READING_SCHEMA)
+        self._readings.append(readings)
+
     def add_event(self, instant_ns: int, kind: str, what: str) -> None:
         """Mark something that happened, at an instant of this host's CLOCK_MONOTONIC."""
         self._events.append((instant_ns, kind, what))
@@ -332,7 +340,10 @@ class CellWriter:
             (OPERATIONS, self._operations),
             (DELIVERIES, self._deliveries),
             (PROCESSES, self._processes),
+            (READINGS, self._readings),
         ):
+            if table is None:
+                continue
             table.publish()
             files[name] = FileRecord(rows=table.rows, bytes=(self.path / name).stat().st_size)
         self._record = self._record.model_copy(update={"files": files})

@@ -1,0 +1,186 @@
+"""The `memory:` section of a scenario: which operations are dosed to the clients, how much, and what counts as a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.model.faults import Fault, nearest, refuse
+from harness.model.frozen import Frozen, Name
+from harness.model.quantities import Duration, Size
+from harness.model.stack import OptionValue
+
+__all__ = ["KINDS", "DoseKind", "DoseSpec", "Kind", "LeakFault", "Limits", "MemorySpec", "limits_of"]
+
+DoseKind = Literal[
+    "call",
+    "cast",
+    "cast-nobody",
+    "timeout",
+    "fanout",
+    "notify",
+    "reconnect",
+    "cut",
+    "bus-restart",
+    "client",
+    "transport",
+    "connect",
+    "server",
+    "listener",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of operation a dose is made of.
+
+    Attributes:
+        pattern: what the agent performs (harness.agent.task.PATTERNS).
+        served: whether a server takes part.
+        cycle: whether one operation is a cycle of life (a connection, a client, a server) rather than a message; a
+            cycle may leave more behind than a message before it is called a leak, and is dosed in dozens.
+        count: operations per block, unless the scenario says otherwise.
+        workers: threads that perform them, likewise.
+        timeout_s: how long an operation may take, likewise.
+        event: what happens to the connection before each operation: "", "reset" (the peer resets it), "cut" (the link
+            is cut and healed), "restart" (the bus component restarts).
+        about: one operation, in words.
+    """
+
+    pattern: str
+    served: bool
+    cycle: bool
+    count: int
+    workers: int
+    timeout_s: float
+    event: Literal["", "reset", "cut", "restart"]
+    about: str
+
+
+#: Every kind of dose. Counts follow METHODS: casts >= 20,000, time-outs >= 2,000, cycles >= 100.
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "call": Kind("rpc-call", True, False, 500, 4, 10.0, "", "a call answered by a server"),
+        "cast": Kind("rpc-cast", True, False, 1500, 4, 10.0, "", "a cast taken by a server"),
+        "cast-nobody": Kind("rpc-cast", False, False, 1500, 4, 10.0, "", "a cast nobody takes"),
+        "timeout": Kind("rpc-call", False, False, 160, 32, 1.0, "", "a call nobody answers"),
+        "fanout": Kind("rpc-fanout", True, False, 500, 4, 10.0, "", "a fanout cast"),
+        "notify": Kind("notify", True, False, 500, 4, 10.0, "", "a notification taken by a listener"),
+        "reconnect": Kind("rpc-call", True, True, 10, 1, 15.0, "reset", "a connection reset by its peer, and a call"),
+        "cut": Kind("rpc-call", True, True, 2, 1, 60.0, "cut", "the link cut and healed, and a call"),
+        "bus-restart": Kind("rpc-call", True, True, 1, 1, 120.0, "restart", "the bus restarted, and a call"),
+        "client": Kind("churn-client", True, True, 50, 1, 10.0, "", "a new client object and one call"),
+        "transport": Kind("churn-transport", True, True, 10, 1, 10.0, "", "a transport made, one call, closed"),
+        "connect": Kind("churn-connect", False, True, 10, 1, 10.0, "", "a connection made and closed"),
+        "server": Kind("churn-server", False, True, 10, 1, 10.0, "", "an RPC server started and stopped"),
+        "listener": Kind("churn-listener", False, True, 10, 1, 10.0, "", "a listener started and stopped"),
+    }
+)
+
+
+class Limits(Frozen):
+    """Growth per operation from which on it is a leak; what is not given has the default of the kind of operation."""
+
+    blocks: float | None = Field(default=None, gt=0, description="allocated blocks of Python per operation")
+    heap: float | None = Field(default=None, gt=0, description="bytes of malloc heap per operation")
+    anonymous: float | None = Field(default=None, gt=0, description="bytes of anonymous memory per operation")
+    fds: float | None = Field(default=None, gt=0, description="descriptors per operation")
+    threads: float | None = Field(default=None, gt=0, description="threads per operation")
+    sockets: float | None = Field(default=None, gt=0, description="sockets per operation")
+
+
+#: METHODS: 0.1 blocks, 16 B of heap, 100 B of anonymous memory, 1 descriptor, thread or socket per 1,000 operations.
+_MESSAGE = {"blocks": 0.1, "heap": 16.0, "anonymous": 100.0, "fds": 0.001, "threads": 0.001, "sockets": 0.001}
+#: A cycle is dosed in dozens: half an object, half of a native 100-byte block, half a page, one count in twenty.
+_CYCLE = {"blocks": 0.5, "heap": 50.0, "anonymous": 2048.0, "fds": 0.05, "threads": 0.05, "sockets": 0.05}
+
+
+def limits_of(kind: str, *overrides: Limits) -> dict[str, float]:
+    """The limits for a kind of operation, later overrides winning."""
+    values = dict(_CYCLE if KINDS[kind].cycle else _MESSAGE)
+    for override in overrides:
+        values |= override.model_dump(exclude_none=True)
+    return values
+
+
+class LeakFault(Frozen):
+    """A leak made on purpose in the client, to see whether it is found."""
+
+    what: Literal["objects", "bytes", "fds", "threads"] = Field(
+        description="objects: Python objects, one block each; bytes: native blocks outside Python's heap"
+    )
+    per_operation: float = Field(default=1.0, gt=0, le=1000, description="how many per operation; 0.1 is one in ten")
+    size: Size = Field(default=100, ge=1, description="bytes of each native block")
+
+
+class DoseSpec(Frozen):
+    """One kind of operation, given to fresh processes block by block."""
+
+    kind: DoseKind | None = Field(default=None, description="the kind of operation; default: the dose's name")
+    count: int | None = Field(default=None, ge=1, le=10_000_000, description="operations per block")
+    workers: int | None = Field(default=None, ge=1, le=1024, description="threads of the client that perform them")
+    payload: Size = Field(default=1024, ge=0, le=64 << 20, description="bytes of each message's payload")
+    timeout: Duration | None = Field(default=None, gt=0, description="how long an operation may take")
+    targets: int = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
+    options: dict[str, dict[str, OptionValue]] = Field(
+        default_factory=dict, description="oslo.config options by group, over the stack's"
+    )
+    limits: Limits = Field(default_factory=Limits, description="what counts as a leak in this dose")
+    leak: LeakFault | None = Field(default=None, description="a leak made on purpose in the client")
+
+    def plan_kind(self, name: str) -> str:
+        """Its kind, which may be its name."""
+        return self.kind or name
+
+
+def _doses(value: object) -> object:
+    """`[call, reconnect]` and `{call: 500}` are as good as `{call: {count: 500}, reconnect: {}}`."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        value = {str(name): None for name in value}
+    if isinstance(value, Mapping):
+        full: dict[Any, Any] = {}
+        for name, dose in value.items():
+            full[name] = {} if dose is None else {"count": dose} if isinstance(dose, int) else dose
+        return full
+    return value
+
+
+class MemorySpec(Frozen):
+    """Do clients and servers leak? Doses of operations, readings at rest between blocks, in fresh processes."""
+
+    doses: Annotated[dict[Name, DoseSpec], BeforeValidator(_doses)] = Field(
+        min_length=1, description="what the processes are given; a list of kinds, or by name"
+    )
+    client: Name | None = Field(default=None, description="site of the client; default: the first of the topology")
+    server: Name | None = Field(default=None, description="site of the server; default: the client's")
+    bus: Name | None = Field(default=None, description="name of the bus, where a system has several; default: first")
+    blocks: int = Field(default=12, ge=6, le=1000, description="blocks measured after the warm-up")
+    warmup_blocks: int = Field(default=4, ge=0, le=1000, description="blocks before the first reading that counts")
+    repetitions: int = Field(default=5, ge=1, le=100, description="fresh processes per dose; 3 for a smoke check")
+    doublings: int = Field(
+        default=2, ge=0, le=8, description="how often an undecided dose is doubled before it stays inconclusive"
+    )
+    limits: Limits = Field(default_factory=Limits, description="what counts as a leak in every dose")
+    attribute: bool = Field(default=True, description="whether a leak is followed by a run that says what leaks")
+
+    @model_validator(mode="after")
+    def _check(self) -> MemorySpec:
+        faults = [
+            Fault(
+                ("doses", name),
+                f"there is no kind of dose called {name!r}",
+                "one of: " + ", ".join(KINDS) + "; or kind: beside the name",
+                nearest(name, KINDS),
+            )
+            for name, dose in self.doses.items()
+            if dose.plan_kind(name) not in KINDS
+        ]
+        if faults:
+            raise refuse(*faults)
+        return self

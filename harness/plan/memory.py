@@ -1,0 +1,203 @@
+"""The memory cell of a system: doses, the tasks of the agents that take them, and how many blocks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.model.faults import Fault
+from harness.model.memory import KINDS, DoseSpec, Kind, MemorySpec, limits_of
+from harness.plan.seeds import derive
+
+if TYPE_CHECKING:
+    from harness.model.stack import StackSpec
+    from harness.plan.cell import AgentPlan, BusNodePlan
+
+__all__ = ["DosePlan", "MemoryPlan", "Place", "dose_agents", "dose_faults", "plan_memory"]
+
+#: The control exchange of doses.
+_EXCHANGE = "femdc"
+#: Options that let a client come back from a reset as soon as the driver can, so that cycles are short.
+_QUICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "rabbit": {
+        "oslo_messaging_rabbit": {
+            "kombu_reconnect_delay": 0.1,
+            "rabbit_retry_interval": 1,
+            "rabbit_retry_backoff": 1,
+            "rabbit_interval_max": 1,
+        }
+    },
+    "amqp1": {"oslo_messaging_amqp": {"connection_retry_interval": 1, "connection_retry_backoff": 0}},
+}
+#: A cut link is noticed by heartbeats; the shortest that are safe.
+_WATCHFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "rabbit": {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 4, "heartbeat_rate": 2}},
+    "amqp1": {"oslo_messaging_amqp": {"idle_timeout": 4}},
+}
+
+
+#: Cycles of client life the raw adapters have.
+_CHURN_OF: Mapping[str, tuple[str, ...]] = {
+    "kombu": ("churn-connect",),
+    "proton": ("churn-connect",),
+    "loopback": ("churn-connect",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DosePlan:
+    """One dose.
+
+    Attributes:
+        name, kind: which.
+        count: operations per block.
+        event: what happens before each operation; see harness.model.memory.Kind.
+        client: the agent that performs the operations.
+        server: the agent that takes them, or None.
+        limits: growth per operation that is a leak, by metric.
+        timeout_s: how long one operation may take.
+    """
+
+    name: str
+    kind: str
+    count: int
+    event: str
+    client: AgentPlan
+    server: AgentPlan | None
+    limits: Mapping[str, float]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """All doses of a cell; see harness.model.memory.MemorySpec for the figures."""
+
+    doses: tuple[DosePlan, ...]
+    blocks: int
+    warmup_blocks: int
+    repetitions: int
+    doublings: int
+    attribute: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an agent stands and what it connects to."""
+
+    site: str
+    bus: str
+    bus_node: BusNodePlan | None
+
+
+def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec, seed: int) -> MemoryPlan:
+    """Plan the doses of one system."""
+    doses: list[DosePlan] = []
+    for name, dose in spec.doses.items():
+        kind = KINDS[dose.plan_kind(name)]
+        index = 2 * len(doses)
+        own = derive(seed, "dose", name)
+        doses.append(
+            DosePlan(
+                name=name,
+                kind=dose.plan_kind(name),
+                count=dose.count or kind.count,
+                event=kind.event,
+                client=_agent(index, "client", name, dose, kind, client, stack, own),
+                server=_agent(index + 1, "server", name, dose, kind, server, stack, own) if kind.served else None,
+                limits=limits_of(dose.plan_kind(name), spec.limits, dose.limits),
+                timeout_s=dose.timeout or kind.timeout_s,
+            )
+        )
+    return MemoryPlan(
+        tuple(doses), spec.blocks, spec.warmup_blocks, spec.repetitions, spec.doublings, attribute=spec.attribute
+    )
+
+
+def dose_agents(plan: MemoryPlan) -> tuple[AgentPlan, ...]:
+    """Every agent of every dose, each once."""
+    return tuple(agent for dose in plan.doses for agent in (dose.client, dose.server) if agent is not None)
+
+
+def dose_faults(spec: MemorySpec, client: Place, stack: StackSpec) -> list[Fault]:
+    """Doses the system cannot be given, located below the scenario."""
+    faults: list[Fault] = []
+    for name, dose in spec.doses.items():
+        kind, at = KINDS[dose.plan_kind(name)], ("memory", "doses", name)
+        adapter = stack.adapters[0]
+        if kind.event and client.bus_node is None:
+            faults.append(Fault(at, "there is no connection to lose: the bus has no components", "rabbitmq or router"))
+        elif kind.event == "cut" and client.bus_node is not None and client.bus_node.site == client.site:
+            what = f"the client at {client.site!r} stands beside its bus: there is no link to cut"
+            faults.append(Fault(at, what, "memory.client at another site, or the kind reconnect"))
+        known = _CHURN_OF.get(adapter, ())
+        if kind.pattern.startswith("churn-") and adapter != "oslo" and kind.pattern not in known:
+            faults.append(
+                Fault(at, f"adapter {adapter} of stack {stack.name!r} has no {kind.pattern}", "an oslo stack")
+            )
+    return faults
+
+
+def _agent(
+    index: int, role: str, name: str, dose: DoseSpec, kind: Kind, place: Place, stack: StackSpec, seed: int
+) -> AgentPlan:
+    from harness.plan.cell import AgentPlan  # cell.py names MemoryPlan
+
+    agent_name = f"{name}-{role}"
+    topics = [f"dose-{name}" + (f"-{number}" if dose.targets > 1 else "") for number in range(dose.targets)]
+    client = role == "client"
+    server_pattern = kind.pattern if kind.pattern in ("rpc-call", "rpc-cast", "rpc-fanout", "notify") else "rpc-call"
+    task: dict[str, Any] = {
+        "agent": index,
+        "name": agent_name,
+        "adapter": stack.adapters[0],
+        "driver": stack.driver,
+        "options": _options(dose, kind, stack),
+        "pattern": kind.pattern if client else server_pattern,
+        "exchange": _EXCHANGE,
+        "role": role,
+        "topics": [{"topic": topic, "server": None} for topic in topics],
+        "server": "" if client else agent_name,
+        "schedule": {"kind": "closed", "pause_s": 0.0} if client else {},
+        "warmup_s": 0.0,
+        "duration_s": 1e8,
+        "payload": {"kind": "fixed", "bytes": dose.payload},
+        "timeout_s": dose.timeout or kind.timeout_s,
+        "workers": (dose.workers or kind.workers) if client else 16,
+        "seed": derive(seed, role),
+        "workload": name,
+        "behaviour": {},
+    }
+    if client and dose.leak is not None:
+        task["leak"] = {
+            "what": dose.leak.what,
+            "per_operation": dose.leak.per_operation,
+            "size": dose.leak.size,
+        }
+    return AgentPlan(
+        index=index,
+        name=agent_name,
+        node=f"host-{place.site}",
+        site=place.site,
+        role="client" if client else "server",
+        workload=name,
+        bus=place.bus,
+        bus_node=place.bus_node.name if place.bus_node else "",
+        stack=stack.name,
+        adapter=stack.adapters[0],
+        task=task,
+    )
+
+
+def _options(dose: DoseSpec, kind: Kind, stack: StackSpec) -> dict[str, dict[str, Any]]:
+    """The stack's options under the dose's; reconnecting clients do not dawdle."""
+    merged: dict[str, dict[str, Any]] = {}
+    layers: list[Mapping[str, Mapping[str, Any]]] = []
+    if kind.event and stack.adapters[0] == "oslo":
+        layers.append(_QUICK.get(stack.driver, {}))
+        if kind.event == "cut":
+            layers.append(_WATCHFUL.get(stack.driver, {}))
+    for layer in (*layers, stack.options, dose.options):
+        for group, values in layer.items():
+            merged.setdefault(group, {}).update(values)
+    return merged
