@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["Failures", "WrongReply"]
+__all__ = ["CallTimeout", "Failures", "RemoteFault", "WrongReply"]
 
 #: More kinds than this are counted together; a table must not grow with the load.
 _MOST = 1000
@@ -12,6 +12,18 @@ _MOST = 1000
 
 class WrongReply(Exception):
     """The answer does not belong to the request."""
+
+
+class CallTimeout(Exception):
+    """No answer, or no outcome, in time (adapters of ours; client libraries have their own)."""
+
+
+class RemoteFault(Exception):
+    """The server raised; `exc_type` names what (adapters of ours; oslo.messaging has its RemoteError)."""
+
+    def __init__(self, exc_type: str) -> None:
+        super().__init__(exc_type)
+        self.exc_type = exc_type
 
 
 class Failures:

@@ -13,7 +13,9 @@ __all__ = ["ADAPTERS", "make_adapter"]
 #: "module:class" by name. A module is imported only when its adapter is used: its client may not be installed.
 ADAPTERS = {
     "oslo": "harness.agent.adapters.oslo:OsloAdapter",
+    "kombu": "harness.agent.adapters.kombu:KombuAdapter",
     "loopback": "harness.agent.adapters.loopback:LoopbackAdapter",
+    "proton": "harness.agent.adapters.proton:ProtonAdapter",
 }
 
 

@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.agent.failures import WrongReply
+from harness.agent.adapters.raw import answering_agent, serve
 from harness.agent.records import NOBODY
 from harness.agent.task import CHURN, TaskError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler, Receiver, Sender
     from harness.agent.task import Task
 
-__all__ = ["LoopbackAdapter", "NobodyListens", "RemoteFault"]
+__all__ = ["LoopbackAdapter", "NobodyListens"]
 
 _SCHEME = "loopback://"
 _LENGTH = struct.Struct("<I")
@@ -35,14 +35,6 @@ _LENGTH = struct.Struct("<I")
 
 class NobodyListens(Exception):
     """No server listens on the topic."""
-
-
-class RemoteFault(Exception):
-    """The server raised; `exc_type` names what."""
-
-    def __init__(self, exc_type: str) -> None:
-        super().__init__(exc_type)
-        self.exc_type = exc_type
 
 
 class LoopbackAdapter:
@@ -141,7 +133,7 @@ class _SocketSender:
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
         servers = self._servers(target)
         pattern = self._task.pattern
-        request = [pattern == "rpc-call", self._task.agent, seq, due, flags, payload]
+        request = [pattern == "rpc-call", [self._task.agent, seq, due, flags, payload]]
         if pattern == "rpc-fanout":
             for path in servers:
                 self._exchange(path, request)
@@ -149,11 +141,7 @@ class _SocketSender:
         reply = self._exchange(servers[next(self._turn) % len(servers)], request)
         if pattern != "rpc-call":
             return NOBODY
-        if reply[0] == "raised":
-            raise RemoteFault(reply[1])
-        if reply[2:5] != [self._task.agent, seq, payload]:
-            raise WrongReply(f"asked number {seq}, answered {str(reply)[:200]}")
-        return int(reply[1])
+        return answering_agent(reply, self._task, seq, payload)
 
     def close(self) -> None:
         with self._lock:
@@ -231,14 +219,10 @@ class _Receiver:
         with connection, contextlib.suppress(OSError):
             request = _receive(connection)
             while request is not None:
-                wants_answer, sender, seq, due, flags, payload = request
+                wants_answer, body = request
                 if not wants_answer:
                     _send(connection, ["taken"])
-                try:
-                    self._handler(sender, seq, due, flags, payload, target)
-                    answer = ["done", self._task.agent, sender, seq, payload]
-                except Exception as error:
-                    answer = ["raised", type(error).__name__]
+                _, answer = serve(self._task, self._handler, body, target)
                 if wants_answer:
                     _send(connection, answer)
                 request = _receive(connection)

@@ -1,0 +1,326 @@
+"""The kombu adapter: the same workloads over AMQP 0-9-1 without oslo.messaging, to tell its cost from the wire's.
+
+The layout on the broker is that of oslo.messaging's rabbit driver: a topic exchange per control exchange with a
+queue per topic and per topic and server, a fanout exchange per topic, and a reply queue per client; connections for
+sending are pooled, one more is for replies; publishing is confirmed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import kombu
+
+from harness.agent.adapters.raw import acknowledges_first, answering_agent, check_raw, serve
+from harness.agent.failures import CallTimeout
+from harness.agent.records import NOBODY
+
+if TYPE_CHECKING:
+    from harness.agent.adapters.protocol import Handler, Receiver, Sender
+    from harness.agent.task import Task
+
+__all__ = ["KombuAdapter"]
+
+
+class KombuAdapter:
+    """RPC and notifications over a plain AMQP 0-9-1 client."""
+
+    def check(self, task: Task) -> None:
+        check_raw(task, "rabbit")
+
+    def open_sender(self, task: Task) -> Sender:
+        return _ChurnSender(task) if task.pattern == "churn-connect" else _Sender(task)
+
+    def open_receiver(self, task: Task, handler: Handler) -> Receiver:
+        return _Receiver(task, handler)
+
+
+def _connect(task: Task) -> Any:
+    """A new open connection."""
+    url = urlsplit(task.url)
+    connection = kombu.Connection(
+        hostname=url.hostname,
+        port=url.port or 5672,
+        userid=unquote(url.username or "guest"),
+        password=unquote(url.password or "guest"),
+        virtual_host=unquote(url.path[1:]) or "/",
+        transport="pyamqp",
+        connect_timeout=task.timeout_s,
+        transport_options={"confirm_publish": True},
+    )
+    connection.connect()
+    return connection
+
+
+def _exchange(task: Task) -> Any:
+    return kombu.Exchange(task.exchange, type="topic", durable=False, auto_delete=False)
+
+
+def _fanout(topic: str) -> Any:
+    return kombu.Exchange(f"{topic}_fanout", type="fanout", durable=False, auto_delete=True)
+
+
+class _ChurnSender:
+    """Connects and disconnects."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def warm_up(self) -> bool:
+        return False
+
+    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        with _connect(self._task) as connection:
+            connection.channel()
+        return NOBODY
+
+    def close(self) -> None:
+        pass
+
+
+class _Sender:
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._idle: queue.LifoQueue[tuple[Any, Any]] = queue.LifoQueue()
+        self._replies = _Replies(task) if task.pattern == "rpc-call" else None
+        self._routes = [self._route(topic.topic, topic.server) for topic in task.topics]
+
+    def _route(self, topic: str, server: str | None) -> list[tuple[Any, str]]:
+        """(exchange, routing key) of a topic, one per priority for notifications."""
+        if self._task.pattern == "rpc-fanout":
+            return [(_fanout(topic), "")]
+        exchange = _exchange(self._task)
+        if self._task.pattern == "notify":
+            return [(exchange, f"{topic}.{priority}") for priority in self._task.notify.priorities]
+        return [(exchange, topic if server is None else f"{topic}.{server}")]
+
+    def warm_up(self) -> bool:
+        self._idle.put(self._open())
+        if self._replies is not None:
+            self._replies.start()
+        return True
+
+    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        routes = self._routes[target]
+        exchange, key = routes[seq % len(routes)]
+        body = [self._task.agent, seq, due, flags, payload]
+        if self._replies is None:
+            self._publish(body, exchange, key)
+            return NOBODY
+        with self._replies.expect(seq) as answer:
+            self._publish(body, exchange, key, reply_to=self._replies.name(), correlation_id=str(seq))
+            peer: int = answer.agent(self._task, seq, payload)
+            return peer
+
+    def close(self) -> None:
+        if self._replies is not None:
+            self._replies.stop()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _discard(self._idle.get_nowait()[0])
+
+    def _open(self) -> tuple[Any, Any]:
+        connection = _connect(self._task)
+        return connection, kombu.Producer(connection.channel(), serializer="json")
+
+    def _publish(self, body: list[Any], exchange: Any, key: str, **properties: Any) -> None:
+        try:
+            connection, producer = self._idle.get_nowait()
+        except queue.Empty:
+            connection, producer = self._open()
+        if self._task.ttl_s is not None:
+            properties["expiration"] = self._task.ttl_s
+        try:
+            producer.publish(
+                body, exchange=exchange, routing_key=key, declare=[exchange], delivery_mode="transient", **properties
+            )
+        except BaseException:
+            _discard(connection)
+            raise
+        self._idle.put((connection, producer))
+
+
+def _discard(connection: Any) -> None:
+    with contextlib.suppress(Exception):
+        connection.release()
+
+
+class _Answer:
+    """What a call waits for."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Event()
+        self._body: Any = None
+
+    def put(self, body: Any) -> None:
+        self._body = body
+        self._arrived.set()
+
+    def agent(self, task: Task, seq: int, payload: str) -> int:
+        """Wait for the answer; the agent that gave it. Raises CallTimeout, RemoteFault, WrongReply."""
+        if not self._arrived.wait(task.timeout_s):
+            raise CallTimeout(f"no answer within {task.timeout_s:g} s")
+        return answering_agent(self._body, task, seq, payload)
+
+
+class _Replies:
+    """The reply queue of a client: a connection and a thread of its own; reconnects with a new queue."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._waiting: dict[str, _Answer] = {}
+        self._name = ""
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to listen, and return when listening; does nothing the second time."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="replies", daemon=True)
+                self._thread.start()
+        self.name()
+
+    def name(self) -> str:
+        """Name of the queue. Raises CallTimeout while there is none."""
+        if not self._ready.is_set():
+            if self._thread is None:
+                self.start()
+            if not self._ready.wait(self._task.timeout_s):
+                raise CallTimeout("no reply queue")
+        return self._name
+
+    @contextlib.contextmanager
+    def expect(self, seq: int) -> Any:
+        """An answer to operation `seq`, from now on until the context ends."""
+        answer = self._waiting[str(seq)] = _Answer()
+        try:
+            yield answer
+        finally:
+            del self._waiting[str(seq)]
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            self._listen_once()
+
+    def _listen_once(self) -> None:
+        """Listen until told to stop or the connection is lost."""
+        try:
+            with _connect(self._task) as connection:
+                reply_queue = kombu.Queue(exclusive=True, auto_delete=True, durable=False)
+                with kombu.Consumer(connection, reply_queue, callbacks=[self._take], no_ack=True) as consumer:
+                    self._name = consumer.queues[0].name
+                    self._ready.set()
+                    _drain(connection, self._stop)
+        except Exception:
+            self._stop.wait(0.5)
+        finally:
+            self._ready.clear()
+
+    def _take(self, body: Any, message: Any) -> None:
+        answer = self._waiting.get(message.properties.get("correlation_id", ""))
+        if answer is not None:
+            answer.put(body)
+
+
+def _drain(connection: Any, stop: threading.Event) -> None:
+    """Read from a connection until told to stop; its callbacks do the work."""
+    while not stop.is_set():
+        with contextlib.suppress(socket.timeout):
+            connection.drain_events(timeout=0.5)
+
+
+class _Receiver:
+    """One connection and thread to consume, one pool of threads to serve; reconnects."""
+
+    def __init__(self, task: Task, handler: Handler) -> None:
+        self._task = task
+        self._handler = handler
+        self._ack_first = acknowledges_first(task)
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._fault: BaseException | None = None
+        self._writing = threading.Lock()  # one thread reads the connection, several acknowledge on it
+        self._answers = _Sender(task)
+        self._threads = ThreadPoolExecutor(max_workers=task.workers)
+        self._thread = threading.Thread(target=self._listen, name="consume", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._ready.wait(self._task.timeout_s):
+            raise self._fault or CallTimeout("not consuming in time")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        self._threads.shutdown(wait=True)
+        self._answers.close()
+
+    def _queues(self, topic: str, name: str) -> list[Any]:
+        task, exchange = self._task, _exchange(self._task)
+        if task.pattern == "notify":
+            keys = [f"{topic}.{priority}" for priority in task.notify.priorities]
+            return [_queue(task.notify.pool or key, exchange, key) for key in keys]
+        named = _queue(f"{topic}.{name}", exchange, f"{topic}.{name}")
+        everyone = _queue(f"{topic}_fanout_{name}", _fanout(topic), "", auto_delete=True)
+        return [_queue(topic, exchange, topic), named, everyone]
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            self._listen_once()
+
+    def _listen_once(self) -> None:
+        """Consume until told to stop or the connection is lost."""
+        try:
+            with _connect(self._task) as connection, contextlib.ExitStack() as consumers:
+                for target, topic in enumerate(self._task.topics):
+                    queues = self._queues(topic.topic, topic.server or self._task.server or self._task.name)
+                    consumer = kombu.Consumer(
+                        connection.channel(),
+                        queues,
+                        on_message=lambda message, target=target: self._take(message, target),
+                        prefetch_count=0 if self._ack_first else self._task.workers,
+                    )
+                    consumers.enter_context(consumer)
+                self._ready.set()
+                _drain(connection, self._stop)
+                self._threads.shutdown(wait=True)
+        except Exception as error:
+            self._fault = error
+            self._stop.wait(0.5)
+
+    def _take(self, message: Any, target: int) -> None:
+        if self._ack_first:
+            with self._writing:
+                message.ack()
+        self._threads.submit(self._serve, message, target)
+
+    def _serve(self, message: Any, target: int) -> None:
+        redelivered = bool(message.delivery_info.get("redelivered"))
+        dealt_with, answer = serve(self._task, self._handler, message.decode(), target, redelivered=redelivered)
+        with contextlib.suppress(Exception):  # the connection may be gone: the broker delivers again, clients time out
+            reply_to = message.properties.get("reply_to")
+            if reply_to:
+                self._answers._publish(
+                    answer, kombu.Exchange(""), reply_to, correlation_id=message.properties["correlation_id"]
+                )
+            if not self._ack_first:
+                with self._writing:
+                    message.ack() if dealt_with else message.requeue()
+
+
+def _queue(name: str, exchange: Any, key: str, auto_delete: bool = False) -> Any:
+    return kombu.Queue(name, exchange, routing_key=key, durable=False, auto_delete=auto_delete)

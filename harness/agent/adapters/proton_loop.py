@@ -1,0 +1,102 @@
+"""One AMQP 1.0 connection of Qpid Proton on a thread of its own, and the calls other threads make into it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import unquote, urlsplit
+
+from proton.handlers import MessagingHandler
+from proton.reactor import ApplicationEvent, Container, EventInjector
+
+from harness.agent.failures import CallTimeout
+
+if TYPE_CHECKING:
+    from harness.agent.task import Task
+
+__all__ = ["ConnectionLost", "Loop"]
+
+
+class ConnectionLost(Exception):
+    """The connection broke before the outcome was known."""
+
+
+class Loop(MessagingHandler):  # type: ignore[misc]
+    """A connection that reconnects by itself.
+
+    Subclasses override `opened` and Proton's `on_...` events, which run on the loop's thread; everything that
+    touches Proton's objects must run there, by `call`.
+    """
+
+    def __init__(self, task: Task, *, prefetch: int = 0) -> None:
+        super().__init__(prefetch=prefetch, auto_accept=False, auto_settle=True)
+        self.task = task
+        self.connection: Any = None
+        self.ready = threading.Event()
+        self._stopping = False
+        self._injector = EventInjector()
+        self._container = Container(self)
+        self._container.selectable(self._injector)
+        self._thread = threading.Thread(target=self._container.run, name="proton", daemon=True)
+
+    def start(self) -> None:
+        """Connect. Raises CallTimeout if that is not done in time (it goes on being tried)."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        if not self.ready.wait(self.task.timeout_s):
+            raise CallTimeout("not connected in time")
+
+    def stop(self) -> None:
+        """Disconnect, and end the thread."""
+        self._stopping = True
+        if self._thread.is_alive():
+            self.call(self._close)
+            self._thread.join(3.0)
+        if self._thread.is_alive():  # the peer does not answer the close, or there is no peer
+            self.call(self._container.stop)
+            self._thread.join(2.0)
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Run an action on the loop's thread, soon."""
+        self._injector.trigger(ApplicationEvent("run", subject=action))
+
+    def opened(self) -> None:
+        """The connection is there (again)."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+    def on_start(self, event: Any) -> None:
+        url = urlsplit(self.task.url)
+        credentials = {}
+        if url.username:
+            credentials = {"user": unquote(url.username), "password": unquote(url.password or "")}
+        self.connection = self._container.connect(
+            f"amqp://{url.hostname}:{url.port or 5672}",
+            allowed_mechs="ANONYMOUS PLAIN" if credentials else "ANONYMOUS",
+            reconnect=[0.0, 0.5, 1.0, 2.0],
+            heartbeat=30,
+            **credentials,
+        )
+
+    def on_connection_opened(self, event: Any) -> None:
+        self.opened()
+
+    def on_disconnected(self, event: Any) -> None:
+        self.ready.clear()
+        self.lost()
+
+    def on_transport_error(self, event: Any) -> None:
+        pass  # on_disconnected follows, and the container reconnects
+
+    def on_transport_closed(self, event: Any) -> None:
+        if self._stopping:
+            self._injector.close()
+            self._container.stop()
+
+    def on_run(self, event: Any) -> None:
+        event.subject()
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
