@@ -6,52 +6,19 @@ components can be used in it, since nothing here may listen outside a namespace 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import platform
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
 
 from harness.errors import LabFailure
 from harness.plan.cell import LabPlan
 from harness.runtime.host_files import HostFiles
+from harness.runtime.host_processes import HostProcess, HostProcesses
 from harness.runtime.protocol import Completed
 
-__all__ = ["FakeProcess", "FakeRuntime"]
-
-
-class FakeProcess:
-    """A process of the host; see `NodeProcess`."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self.stdin: IO[bytes] = process.stdin
-        self.stdout: IO[bytes] = io.BufferedReader(cast("io.FileIO", process.stdout))
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def wait(self, timeout_s: float) -> int | None:
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def signal(self, number: int) -> None:
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+__all__ = ["FakeRuntime"]
 
 
 class FakeRuntime:
@@ -63,7 +30,7 @@ class FakeRuntime:
         self._run_id = run_id
         self._logs = logs
         self._files: HostFiles
-        self._processes: list[FakeProcess] = []
+        self._processes: HostProcesses
 
     @property
     def python(self) -> str:
@@ -71,18 +38,11 @@ class FakeRuntime:
 
     def __enter__(self) -> FakeRuntime:
         self._files = HostFiles(self._run_id, self._logs)
+        self._processes = HostProcesses(self._files)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for process in self._processes:
-            process.signal(signal.SIGTERM)
-        for process in self._processes:
-            if process.wait(3.0) is None:
-                process.signal(signal.SIGKILL)
-                process.wait(3.0)
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        self._processes.end()
         self._files.remove()
 
     def open(self, plan: LabPlan) -> None:
@@ -105,24 +65,8 @@ class FakeRuntime:
         log: str,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
-    ) -> FakeProcess:
-        with (self._files.logs / f"{log}.log").open("ab") as stderr:
-            try:
-                process = subprocess.Popen(
-                    list(argv),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    cwd=cwd or self.workdir(node),
-                    env=self._environment(node, env),
-                    start_new_session=True,
-                    bufsize=0,
-                )
-            except OSError as error:
-                raise LabFailure(f"{argv[0]}: {error.strerror}", where=f"starting {argv[0]} in {node}") from error
-        started = FakeProcess(process)
-        self._processes.append(started)
-        return started
+    ) -> HostProcess:
+        return self._processes.start(node, argv, log=log, env=env, cwd=cwd)
 
     def run(
         self,
@@ -133,25 +77,7 @@ class FakeRuntime:
         input: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        try:
-            done = subprocess.run(
-                list(argv),
-                input=input,
-                capture_output=True,
-                timeout=timeout_s,
-                cwd=self.workdir(node),
-                env=self._environment(node, env),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise LabFailure(f"`{' '.join(argv)}` did not end in {timeout_s:g} s", where=node) from None
-        except OSError as error:
-            raise LabFailure(f"{argv[0]}: {error.strerror}", where=f"starting {argv[0]} in {node}") from error
-        return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-
-    def _environment(self, node: str, extra: Mapping[str, str] | None) -> dict[str, str]:
-        base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": self.workdir(node), "LANG": "C.UTF-8"}
-        return {**base, **(extra or {})}
+        return self._processes.run(node, argv, timeout_s=timeout_s, input=input, env=env)
 
     def log_text(self, log: str, *, last_bytes: int = 4096) -> str:
         return self._files.log_text(log, last_bytes)
