@@ -226,9 +226,18 @@ class InLink:
         size = lib.pn_delivery_pending(pn)
         target = _buffer_for(size)
         lib.pn_link_recv(self._pn, target, size)
-        data: bytes = ffi.unpack(target, size) if size else b""
+        data: bytes = ffi.unpack(target, size)
         lib.pn_link_advance(self._pn)
         self.counts["deliveries"] += 1
+        if not size:
+            # Not a message at all: pyngus sends this when a message it had no credit for was given up. Receivers of
+            # oslo.messaging's amqp1 driver would not survive it; real routers refuse it.
+            _put_outcome(pn, Outcome(lib.PN_REJECTED))
+            lib.pn_delivery_settle(pn)
+            self.counts["rejected"] += 1
+            self._renew()
+            self.wire.engine.dirty(self.wire)
+            return
         if lib.pn_delivery_settled(pn):
             lib.pn_delivery_settle(pn)
             self.counts["presettled"] += 1
