@@ -21,6 +21,9 @@ FRAME_BYTES = 14
 #: "pareto" table that comes with tc-netem.
 _PARETO_SHAPE, _PARETO_MEAN, _PARETO_SCALE, _PARETO_CUT = 3.0, 1.5, 4.0 / 3.0, 4.0
 
+#: How far below the delay jitter reaches, in spreads; normal jitter practically never beyond.
+_JITTER_REACH = {"normal": 6.0, "uniform": 1.0, "pareto": 2 / 3}
+
 
 def jitter_source(distribution: str, spread_ns: int, source: random.Random) -> Callable[[], float]:
     """Draws one packet's deviation from the link's delay, nanoseconds.
@@ -90,6 +93,7 @@ class Effect:
         "_burst",
         "_draw",
         "_free_at_ns",
+        "_jitter_reach_ns",
         "_last_due_ns",
         "_loss",
         "_ns_per_byte",
@@ -112,7 +116,9 @@ class Effect:
         self.delay_ns = round(float(description.get("delay_s") or 0.0) * 1e9)
         jitter_ns = round(float(description.get("jitter_s") or 0.0) * 1e9)
         distribution = str(description.get("jitter_distribution") or "normal")
-        self._draw = jitter_source(distribution, jitter_ns, source) if jitter_ns else None
+        draw = jitter_source(distribution, jitter_ns, source)
+        self._draw = draw if jitter_ns else None
+        self._jitter_reach_ns = round(jitter_ns * _JITTER_REACH[distribution])
         self.reorder = bool(description.get("reorder"))
         self._loss = float(description.get("loss") or 0.0)
         burst = description.get("burst_loss")
@@ -141,6 +147,13 @@ class Effect:
     def paced(self) -> bool:
         """Whether a rate holds packets back."""
         return self._ns_per_byte > 0.0
+
+    @property
+    def least_delay_ns(self) -> int:
+        """No packet leaves sooner after its arrival; 0 where jitter may take all of the delay away."""
+        if self._draw is None:
+            return self.delay_ns
+        return max(0, self.delay_ns - self._jitter_reach_ns)
 
     def follow(self, earlier: Effect, now_ns: int) -> None:
         """Take over from an earlier effect of the same link: the bytes that wait for its rate now wait for this one."""
