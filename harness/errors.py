@@ -21,6 +21,8 @@ Every error says *what* was wrong, *where* (file, line, key, node), what was *ex
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -42,6 +44,7 @@ __all__ = [
     "MissingCapability",
     "Regression",
     "StackFailure",
+    "require_known",
 ]
 
 
@@ -140,6 +143,18 @@ class BadFile(BadInput):
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings
         super().__init__("\n".join(str(finding) for finding in findings))
+
+
+def require_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise BadInput, with the nearest known name, unless `name` is one of the known ones of its kind."""
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        raise BadInput(
+            f"there is no {kind} {name!r}",
+            expected=f"one of: {', '.join(names)}",
+            remedy=f"did you mean {near[0]}?" if near else None,
+        )
 
 
 class InfrastructureFailure(HarnessError):

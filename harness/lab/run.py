@@ -13,12 +13,14 @@ from typing import NoReturn
 import yaml
 
 from harness.bus.registry import helper_stacks
-from harness.errors import HarnessError, Interrupted
+from harness.errors import BadInput, HarnessError, Interrupted, require_known
 from harness.files import LoadedScenario, plan_run
 from harness.lab.cell import CellSettings, run_cell
 from harness.lab.observer import Observer
+from harness.links.registry import AUTO, shapers
 from harness.plan.cell import CellPlan
 from harness.runtime.labs import temporary_files_of
+from harness.runtime.registry import runtimes
 from harness.stack.build import StackEnvironment, build_stacks
 from harness.store import facts
 from harness.store.writer import RunWriter
@@ -67,6 +69,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         Interrupted: the user asked to stop; what was recorded is kept and marked.
     """
     cells = plan_run(loaded, systems=settings.systems)
+    _check(cells, settings)
     with _signals_interrupt():
         environments = _build(loaded, cells, observer)
         writer = RunWriter.create(
@@ -84,6 +87,19 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was recorded is kept and marked", where=str(writer.path)) from None
     return writer.path
+
+
+def _check(cells: Sequence[CellPlan], settings: RunSettings) -> None:
+    """Refuse what cannot work before anything is made. Raises BadInput."""
+    require_known("runtime", settings.runtime, runtimes())
+    require_known("link backend", settings.links, (AUTO, *shapers()))
+    bus = next((bus for cell in cells for bus in cell.buses if bus.nodes), None)
+    if settings.runtime == "fake" and bus is not None:
+        raise BadInput(
+            f"the fake runtime has no network, so it cannot carry bus {bus.name!r} of kind {bus.kind}",
+            expected="a bus of kind loopback",
+            remedy="--runtime local",
+        )
 
 
 def _build(loaded: LoadedScenario, cells: Sequence[CellPlan], observer: Observer) -> dict[str, StackEnvironment]:

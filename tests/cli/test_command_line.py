@@ -1,0 +1,176 @@
+"""The command as a user meets it: answers, exit codes, and never a traceback for what a user can cause."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
+TOPOLOGIES = sorted((ROOT / "topologies").glob("*.yaml"))
+
+
+def environment(state: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "100"}
+
+
+def harness(
+    *arguments: str | Path, cwd: Path = ROOT, state: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(state) if state else None,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_help_names_every_command() -> None:
+    text = harness("--help").stdout
+    for command in ("run", "validate", "plan", "schema", "report", "links", "cleanup"):
+        assert f"\n  {command}" in text
+
+
+@pytest.mark.parametrize("path", [*SCENARIOS, *TOPOLOGIES], ids=lambda path: path.name)
+def test_every_shipped_file_is_valid(path: Path) -> None:
+    done = harness("validate", path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_validate_shows_the_faults_of_all_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nsites: [x]\nlinks: {l: {between: [x, y], rtt: 5}}\n")
+    (tmp_path / "b.yaml").write_text("nonsense: true\n")
+    done = harness("validate", "a.yaml", "b.yaml", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a.yaml:3: links.l.rtt: 5 has no unit" in done.stderr
+    assert "b.yaml:1: nonsense: unknown key" in done.stderr
+    assert "c.yaml: cannot be read" in done.stderr
+
+
+def test_plan_is_whole_and_json_is_the_same_plan() -> None:
+    text = harness("plan", "scenarios/quickstart.yaml").stdout
+    cells = json.loads(harness("plan", "scenarios/quickstart.yaml", "--json").stdout)
+    assert [cell["id"] for cell in cells] == ["rabbitmq-r1", "amqp1-r1"]
+    for cell in cells:
+        for node in cell["lab"]["nodes"]:
+            assert node["name"] in text
+            assert node["address"] in text
+        for agent in cell["agents"]:
+            assert agent["name"] in text
+    assert "160ms there and back" in text
+
+
+@pytest.mark.parametrize("kind", ["scenario", "topology"])
+def test_schema_is_a_json_schema(kind: str) -> None:
+    schema = json.loads(harness("schema", kind).stdout)
+    assert schema["type"] == "object"
+    assert "name" in schema["required"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["run"], 2, "Missing argument"),
+        (["run", "no-such-file.yaml"], 2, "cannot be read"),
+        (["run", "scenarios"], 2, "cannot be read"),
+        (["plan", "scenarios/quickstart.yaml", "--system", "kafka"], 2, "no system 'kafka'"),
+        (["run", "scenarios/loopback.yaml", "--runtime", "moon"], 2, "no runtime 'moon'"),
+        (["run", "scenarios/loopback.yaml", "--runtime", "fake", "--links", "string"], 2, "no link backend"),
+        (["run", "scenarios/quickstart.yaml", "--runtime", "fake"], 2, "fake runtime has no network"),
+        (["report", "no-such-run"], 2, "no-such-run"),
+        (["links", "probe", "scenarios/quickstart.yaml"], 2, "unknown key"),
+    ],
+)
+def test_bad_arguments_get_an_answer(arguments: Sequence[str], code: int, says: str, tmp_path: Path) -> None:
+    if arguments[0] == "run":
+        arguments = [*arguments, "--results", str(tmp_path)]
+    done = harness(*arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert not list(tmp_path.glob("*/*")), "a run that cannot start leaves no result"
+
+
+def test_a_run_from_start_to_report(tmp_path: Path) -> None:
+    """The whole pipeline, quickest way: loopback agents on the fake runtime."""
+    done = harness("run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", tmp_path, state=tmp_path / "s")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "loopback").iterdir()
+    assert "every message arrived exactly once" in " ".join(done.stdout.split())
+    assert (run / "report.html").stat().st_size > 10_000
+    assert harness("cleanup", "--dry-run", state=tmp_path / "s").stdout == "nothing to remove\n"
+
+
+def test_progress_for_machines_is_json_lines(tmp_path: Path) -> None:
+    done = harness(
+        "run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", tmp_path, "--json", state=tmp_path / "s"
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[-1] == "result"
+    assert {"plan", "phase", "tick", "cell_ended"} <= set(kinds)
+    last = [event for event in events if event["event"] == "tick"][-1]
+    assert last["done"] == last["due"] > 0
+
+
+def _start_run(tmp_path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "harness", "run", "scenarios/loopback.yaml"]
+        + ["--runtime", "fake", "--results", str(tmp_path), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(tmp_path / "state"),
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "tick" and event["t_s"] > 1.5:
+            return process
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_it_recorded(number: signal.Signals, tmp_path: Path) -> None:
+    from harness import load_run
+
+    process = _start_run(tmp_path)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what was recorded is kept" in errors
+    assert "Traceback" not in errors
+    run = load_run(next((tmp_path / "loopback").iterdir()))
+    assert run.state == "interrupted"
+    assert len(run.latency) > 50
+    assert harness("cleanup", "--dry-run", state=tmp_path / "state").stdout == "nothing to remove\n"
+
+
+def test_what_a_killed_run_left_is_cleaned_up(tmp_path: Path) -> None:
+    from harness import load_run
+
+    process = _start_run(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    time.sleep(0.5)
+    assert load_run(next((tmp_path / "loopback").iterdir())).state == "unfinished"
+    shown = harness("cleanup", "--dry-run", state=tmp_path / "state").stdout
+    scratch = [Path(line.rpartition(": ")[2]) for line in shown.splitlines()]
+    assert scratch
+    assert all(path.is_dir() for path in scratch)
+    assert harness("cleanup", state=tmp_path / "state").returncode == 0
+    assert not any(path.exists() for path in scratch)
+    assert harness("cleanup", state=tmp_path / "state").stdout == "nothing to remove\n"
