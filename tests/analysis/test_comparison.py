@@ -1,0 +1,118 @@
+"""Comparison verdicts: right where the truth is known, and never more than the runs can carry."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.analysis.comparison import compare, correct, repetitions_needed
+
+values = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=8)
+
+
+def runs(rng: np.random.Generator, shift: float = 1.0, noise: float = 0.04, n: int = 5) -> list[float]:
+    """Medians of n runs with that run-to-run noise."""
+    return list(10 * shift * np.exp(noise * rng.standard_normal(n)))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_identical_systems_are_rarely_called_different(paired: bool) -> None:
+    rng = np.random.default_rng(11)
+    verdicts = []
+    for _ in range(100):
+        effects = [compare(runs(rng), runs(rng), paired=paired) for _ in range(10)]
+        verdicts.append(any(effect.verdict in ("better", "worse") for effect in correct(effects)))
+    assert sum(verdicts) <= 5
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_tenth_more_is_found(paired: bool) -> None:
+    rng = np.random.default_rng(8)
+    found = [compare(runs(rng, noise=0.03), runs(rng, 1.1, 0.03), paired=paired).verdict == "worse" for _ in range(100)]
+    assert sum(found) >= 80
+
+
+def test_the_interval_is_the_textbooks() -> None:
+    a, b = [10.0, 11.0, 9.5, 10.4], [12.0, 12.6, 11.9, 12.2]
+    effect = compare(a, b, paired=True)
+    interval = stats.ttest_rel(np.log(b), np.log(a)).confidence_interval(0.95)
+    assert math.log(effect.low) == pytest.approx(interval.low)
+    assert math.log(effect.high) == pytest.approx(interval.high)
+    welch = compare(a, b, paired=False)
+    assert welch.p == pytest.approx(stats.ttest_ind(np.log(b), np.log(a), equal_var=False).pvalue)
+    interval = stats.ttest_ind(np.log(b), np.log(a), equal_var=False).confidence_interval(0.95)
+    assert math.log(welch.low) == pytest.approx(interval.low)
+
+
+def test_one_repetition_gives_no_verdict() -> None:
+    effect = compare([10.0], [20.0], paired=True)
+    assert effect.verdict == "inconclusive"
+    assert "one repetition gives no verdict" in effect.why
+    assert effect.effect == pytest.approx(2.0)
+    assert math.isnan(effect.low)
+
+
+@pytest.mark.parametrize(("better", "verdict"), [("lower", "worse"), ("higher", "better")])
+def test_direction(better: str, verdict: str) -> None:
+    effect = compare([10, 10.1, 9.9, 10], [20, 20.1, 19.9, 20], paired=True, better=better)  # type: ignore[arg-type]
+    assert effect.verdict == verdict
+
+
+def test_a_sure_but_small_difference_is_equivalent() -> None:
+    effect = compare([100, 100.1, 99.9, 100], [102, 102.1, 101.9, 102], paired=True)
+    assert effect.low > 1
+    assert effect.verdict == "equivalent"
+
+
+def test_counts_that_are_zero_everywhere_are_equivalent() -> None:
+    effect = compare([0, 0, 0], [0, 0, 0], paired=True, scale="difference", tolerance=0.001)
+    assert effect.verdict == "equivalent"
+
+
+def test_a_ratio_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        compare([0.0, 1.0], [1.0, 1.0], paired=False)
+    with pytest.raises(ValueError, match="equally many"):
+        compare([1.0], [1.0, 1.0], paired=True)
+
+
+def test_correction_takes_back_a_lucky_find() -> None:
+    rng = np.random.default_rng(3)
+    lucky = compare([10, 10.1, 9.8, 10.2, 10.0], [11.0, 10.9, 10.1, 11.6, 10.6], paired=True)
+    assert lucky.verdict == "worse"
+    noise = [compare(runs(rng), runs(rng), paired=True) for _ in range(40)]
+    assert correct([lucky, *noise])[0].verdict == "inconclusive"
+
+
+def test_repetitions_needed_grow_with_the_spread() -> None:
+    needed = [repetitions_needed(spread, math.log(1.05), paired=True) for spread in (0.01, 0.03, 0.1)]
+    assert needed == sorted(needed)  # type: ignore[type-var]
+    assert repetitions_needed(10.0, 0.05, paired=True) is None
+    # What it promises must hold: with that many, 80 % of true shifts are found.
+    assert needed[1] is not None
+    rng = np.random.default_rng(5)
+    differences = rng.normal(math.log(1.05), 0.03, (300, needed[1]))
+    found = np.asarray(stats.ttest_1samp(differences, 0, axis=1).pvalue) <= 0.05
+    assert found.sum() >= 0.75 * 300
+
+
+@settings(deadline=None)
+@given(a=values, b=values, paired=st.booleans(), unit=st.floats(1e-3, 1e3))
+def test_verdicts_do_not_depend_on_units_or_on_who_is_first(
+    a: list[float], b: list[float], paired: bool, unit: float
+) -> None:
+    if paired:
+        a, b = a[: min(len(a), len(b))], b[: min(len(a), len(b))]
+    there = compare(a, b, paired=paired)
+    back = compare(b, a, paired=paired)
+    assert there.effect * back.effect == pytest.approx(1)
+    opposite = {"better": "worse", "worse": "better"}
+    if abs(abs(math.log(there.effect)) - math.log(1.05)) > 1e-6:
+        assert back.verdict == opposite.get(there.verdict, there.verdict)
+    scaled = compare([v * unit for v in a], [v * unit for v in b], paired=paired)
+    assert scaled.effect == pytest.approx(there.effect)
