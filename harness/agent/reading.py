@@ -24,6 +24,13 @@ class _MallInfo2(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
 
 
+# One handle for good: ctypes makes a class per handle, and each leaves weak references behind.
+_LIBC = ctypes.CDLL(None)
+_MALLINFO2: Any = getattr(_LIBC, "mallinfo2", None)
+if _MALLINFO2 is not None:
+    _MALLINFO2.restype = _MallInfo2
+
+
 def quiesced_reading(pause_s: float = 0.2) -> dict[str, Any]:
     """Collect garbage, give free memory back, and read.
 
@@ -35,24 +42,20 @@ def quiesced_reading(pause_s: float = 0.2) -> dict[str, Any]:
         if gc.collect() == 0:
             break
     objects = len(gc.get_objects())  # a long list for a moment: before free memory is given back
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
     blocks = sys.getallocatedblocks()
     return {
         "blocks": blocks,
         "objects": objects,
-        "heap": _heap(libc),
+        "heap": _heap(),
         "python_threads": threading.active_count(),
         **proc.sample(os.getpid()),
     }
 
 
-def _heap(libc: Any) -> int | None:
-    try:
-        mallinfo2 = libc.mallinfo2
-    except AttributeError:
+def _heap() -> int | None:
+    if _MALLINFO2 is None:
         return None
-    mallinfo2.restype = _MallInfo2
-    info = mallinfo2()
+    info = _MALLINFO2()
     return int(info.uordblks + info.hblkhd)

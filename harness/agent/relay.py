@@ -93,7 +93,9 @@ def run_relay() -> int:
     for command in channel.lines():
         name, ident = command.pop("cmd", None), command.pop("id", None)
         try:
-            answer = {"open": relay.open, "reset": relay.reset}[name](**command)
+            if name not in ("open", "reset"):
+                raise ValueError(f"no such command: {name!r}")
+            answer: dict[str, Any] = getattr(relay, name)(**command)
         except Exception as error:
             answer = {"type": "error", "class": type(error).__name__, "message": str(error)}
         channel.send(**answer, id=ident)

@@ -28,6 +28,7 @@ from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
 from harness.lab.load import LoadWatch
+from harness.lab.memory import MemoryBench, run_doses
 from harness.lab.observer import Observer
 from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
@@ -104,6 +105,11 @@ class _Cell:
             lab.open(self.plan.lab)
             self.writer.set(facts.RUNTIME, dict(lab.facts()))
             with self._links() as networked:
+                if self.plan.memory is not None:
+                    with self._buses() as buses, self._archive() as archive:
+                        self._doses(buses, archive)
+                    self.say("removing nodes and network")
+                    return
                 with (
                     self._buses() as buses,
                     self._archive() as archive,
@@ -116,6 +122,14 @@ class _Cell:
                     self._probe(facts.LINKS_AFTER)
             self.say("removing nodes and network")
         self._judge()
+
+    def _doses(self, buses: Mapping[str, Bus], archive: Mapping[str, str]) -> None:
+        """A memory cell: doses instead of load, and verdicts instead of a ledger."""
+        settings = self.settings
+        bench = MemoryBench(self.lab, self.shaper, buses, archive, settings.environments, settings.stack_env)
+        result = run_doses(self.plan, bench, self.writer, self.observer)
+        self.writer.finish("valid")
+        self.observer.cell_ended(self.plan.id, f"valid, memory: {result.state}", ())
 
     # -- links ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The `memory:` section of a scenario: which operations are dosed to the clients, how much, and what counts as a leak."""
+"""The `memory:` section of a scenario: which operations are dosed, how much, and what counts as a leak."""
 
 from __future__ import annotations
 

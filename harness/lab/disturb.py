@@ -1,0 +1,120 @@
+"""How the operations of a dose are performed: all at once, or one by one after something happened to the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness.errors import AgentFailure
+from harness.lab.agents import AgentHandle
+from harness.lab.conversation import Conversation
+from harness.plan.cell import CellPlan
+from harness.plan.memory import DosePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.lab.memory import MemoryBench
+
+__all__ = ["Disturbance", "make_disturbance"]
+
+#: A cut must last until heartbeats notice it: two of their intervals (harness.plan.memory) and some.
+_CUT_S = 9.0
+
+
+@dataclass(slots=True)
+class Disturbance:
+    """Performs the operations of a dose.
+
+    Attributes:
+        dose: which.
+        happen: what is done before each operation, or None where they go at once.
+        url: transport URLs that differ from the bus's own, by role.
+    """
+
+    dose: DosePlan
+    happen: Callable[[], None] | None = None
+    url: Mapping[str, str] = field(default_factory=dict)
+
+    def perform(self, client: AgentHandle, count: int) -> None:
+        """Perform so many operations and wait for their end. Raises AgentFailure if they do not end."""
+        workers = int(self.dose.client.task["workers"])
+        if self.happen is None:
+            self._go(client, count, 30.0 + self.dose.timeout_s * (count / workers + 2))
+            return
+        for _ in range(count):
+            self.happen()
+            self._until_success(client)
+
+    def _until_success(self, client: AgentHandle) -> None:
+        """One operation, again while it fails: what is dosed is the event, and coming back from it."""
+        deadline = time.monotonic() + 4 * self.dose.timeout_s
+        done = client.report().done
+        while client.report().done == done:
+            if time.monotonic() > deadline:
+                raise AgentFailure(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
+            self._go(client, 1, 30.0 + 2 * self.dose.timeout_s)
+
+    def _go(self, client: AgentHandle, count: int, timeout_s: float) -> None:
+        client.go(time.monotonic(), count=count)
+        if not client.wait_finished(timeout_s):
+            raise AgentFailure(f"{count} operations did not end within {timeout_s:.0f} s", where=client.name)
+
+
+@contextlib.contextmanager
+def make_disturbance(dose: DosePlan, bench: MemoryBench, plan: CellPlan) -> Iterator[Disturbance]:
+    """What the dose's event asks for, in force until the context ends."""
+    agent = dose.client
+    if dose.event == "reset":
+        with _relay(dose, bench) as disturbance:
+            yield disturbance
+    elif dose.event == "cut":
+        there = next(node.site for node in plan.bus(agent.bus).nodes if node.name == agent.bus_node)
+        pairs = ((agent.site, there), (there, agent.site))
+
+        def cut() -> None:
+            for source, target in pairs:
+                bench.shaper.cut(source, target)
+            try:
+                time.sleep(_CUT_S)
+            finally:
+                for source, target in pairs:
+                    bench.shaper.heal(source, target)
+
+        yield Disturbance(dose, cut)
+    elif dose.event == "restart":
+        bus = bench.buses[agent.bus]
+
+        def restart() -> None:
+            bus.stop_component(agent.bus_node, kill=False)
+            bus.start_component(agent.bus_node, timeout_s=dose.timeout_s)
+
+        yield Disturbance(dose, restart)
+    else:
+        yield Disturbance(dose)
+
+
+@contextlib.contextmanager
+def _relay(dose: DosePlan, bench: MemoryBench) -> Iterator[Disturbance]:
+    """The client connects through a relay on its own node, which resets its connections when told."""
+    agent, lab = dose.client, bench.lab
+    url = bench.buses[agent.bus].url(agent.bus_node)
+    parts = urlsplit(url)
+    log = f"relay-{dose.name}"
+    process = lab.start(agent.node, [lab.python, bench.archive[agent.node], "relay"], log=log)
+    talk = Conversation(log, process, log_tail=lambda: lab.log_text(log), unasked=lambda message: None)
+    try:
+        port = talk.ask("open", 15.0, host=parts.hostname or "", port=parts.port or 5672)["port"]
+        credentials = parts.netloc.rpartition("@")[0]
+        netloc = (f"{credentials}@" if credentials else "") + f"127.0.0.1:{port}"
+
+        def reset() -> None:
+            talk.ask("reset", 15.0)
+
+        yield Disturbance(dose, reset, {"client": parts._replace(netloc=netloc).geturl()})
+    finally:
+        talk.end(2.0)

@@ -1,0 +1,1 @@
+"""Client memory: results of doses, attribution, calibration, baselines and the gate."""

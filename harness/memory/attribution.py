@@ -1,0 +1,147 @@
+"""From type counts, chains of references and allocation sites to sentences that say what leaks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.leak import METRICS, Verdict
+from harness.analysis.theilsen import theil_sen
+from harness.memory.result import Attribution, Reading
+
+__all__ = ["attribute"]
+
+#: A type that grows by less per operation than this share of the fastest is not named.
+_NAMED = 0.05
+_MOST = 12
+#: Share of the original slope a run of twice the dose must still have.
+_LASTING = 0.5
+
+
+def attribute(
+    verdict: Verdict,
+    *,
+    dose_about: str,
+    readings: Sequence[Reading],
+    types: Sequence[tuple[float, Mapping[str, int]]],
+    holders: Mapping[str, Sequence[str]],
+    traced: tuple[float, Sequence[Mapping[str, Any]]],
+) -> Attribution:
+    """What leaks.
+
+    Args:
+        verdict: the verdict that says leak.
+        dose_about: one operation in words.
+        readings: of a process given twice the dose.
+        types: (operations, count by type) at each of its readings.
+        holders: chains of references by type.
+        traced: (operations, allocation sites) of a process whose allocations were traced.
+    """
+    confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
+    lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
+    growing = _growing_types(types)
+    operations, found = traced
+    sites = tuple(
+        {
+            "bytes_per_op": site["bytes"] / operations,
+            "blocks_per_op": site["blocks"] / operations,
+            "frames": list(site["frames"]),
+        }
+        for site in found
+    )
+    origin = _origin(verdict, sites)
+    sentences = _sentences(verdict, origin, dose_about, growing, holders, sites)
+    return Attribution(
+        origin=origin,
+        sentences=tuple(sentences),
+        types=tuple(growing),
+        holders={name: list(chains) for name, chains in holders.items()},
+        sites=sites,
+        confirmed=confirmed,
+        lasting=lasting,
+    )
+
+
+def _slope(readings: Sequence[Reading], metric: str) -> float:
+    points = [(float(r["operations"]), float(r[metric])) for r in readings if r.get(metric) is not None]
+    trend = theil_sen([x for x, _ in points], [y for _, y in points])
+    return trend.slope if trend else 0.0
+
+
+def _growing_types(types: Sequence[tuple[float, Mapping[str, int]]]) -> list[dict[str, Any]]:
+    """Types by slope of their number, the fastest first; those that grow for good and by enough to be named."""
+    if len(types) < 3:
+        return []
+    operations = [at for at, _ in types]
+    first, last = types[0][1], types[-1][1]
+    slopes = {}
+    for name, number in last.items():
+        if number - first.get(name, 0) >= 3:
+            trend = theil_sen(operations, [float(counts.get(name, 0)) for _, counts in types])
+            if trend is not None and trend.slope > 0:
+                slopes[name] = trend.slope
+    ranked = sorted(slopes.items(), key=lambda item: item[1], reverse=True)
+    return [{"type": name, "per_op": slope} for name, slope in ranked[:_MOST] if slope >= _NAMED * ranked[0][1]]
+
+
+def _origin(verdict: Verdict, sites: Sequence[Mapping[str, Any]]) -> str:
+    leaking = {growth.metric: growth for growth in verdict.leaking}
+    if "blocks" in leaking:
+        return "python"
+    if "heap" in leaking or "anonymous" in leaking:
+        growth = leaking.get("heap") or leaking["anonymous"]
+        # Objects above 512 bytes come from malloc as well, but tracing sees them.
+        return "python" if sum(site["bytes_per_op"] for site in sites) >= 0.5 * growth.per_op else "native"
+    return "threads" if "threads" in leaking else "descriptors"
+
+
+def _sentences(
+    verdict: Verdict,
+    origin: str,
+    about: str,
+    types: Sequence[Mapping[str, Any]],
+    holders: Mapping[str, Sequence[str]],
+    sites: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    found = []
+    site = _place(sites[0]) if sites else ""
+    if origin == "python" and types:
+        for one in types[:4]:
+            chains = holders.get(one["type"], ())
+            held = f", held by {_held(chains[0])}" if chains and " <- " in chains[0] else ""
+            at = f", allocated at {site}" if site and one is types[0] else ""
+            found.append(f"{_often(one['per_op'])} {one['type']} per operation ({about}){held}{at}")
+    elif origin == "python":
+        found.append(
+            f"objects the collector does not track (strings, bytes, numbers), allocated at {site or 'unknown'}"
+        )
+    elif origin == "native":
+        growth = next(g for g in verdict.leaking if g.metric in ("heap", "anonymous"))
+        blocks = verdict.growths["blocks"].per_op if "blocks" in verdict.growths else 0.0
+        found.append(
+            f"{growth.per_op:.3g} B per operation ({about}) outside Python's heap, with {max(0.0, blocks):.2g} Python "
+            "blocks per operation: native memory of a C library or extension"
+        )
+    return found + [
+        f"{_often(growth.per_op)} {METRICS[growth.metric].unit} left open per operation ({about})"
+        for growth in verdict.leaking
+        if METRICS[growth.metric].kind == "count"
+    ]
+
+
+def _often(per_op: float) -> str:
+    return "one" if 0.9 <= per_op <= 1.1 else f"{per_op:.3g}"
+
+
+def _held(chain: str) -> str:
+    """The chain without its first link, which is the object itself."""
+    return chain.split(" <- ", 1)[1]
+
+
+def _place(site: Mapping[str, Any]) -> str:
+    frames = [str(frame) for frame in site["frames"]]
+    if not frames:
+        return ""
+    # The innermost frame allocates; the first one that is not the standard library's says whose code it is.
+    whose = next((frame for frame in frames if "site-packages" in frame), None)
+    return frames[0] if whose is None or whose == frames[0] else f"{frames[0]} (called from {whose})"
