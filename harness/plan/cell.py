@@ -62,7 +62,8 @@ class NodePlan:
         role: "bus" for brokers and routers, "host" for client hosts.
         address: IPv4 address without prefix length.
         address6: IPv6 address without prefix length.
-        image: image reference for container runtimes (None: the runtime's default for the role).
+        image: image reference for container runtimes (None: the runtime's default).
+        beside: references of further images whose programs the node needs; container runtimes only.
         cpus: CPU limit in cores, or None.
         memory_bytes: memory limit, or None.
     """
@@ -75,6 +76,7 @@ class NodePlan:
     image: str | None = None
     cpus: float | None = None
     memory_bytes: int | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

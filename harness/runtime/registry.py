@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.errors import BadInput
+from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.fake import FakeRuntime
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import Runtime
@@ -17,7 +18,9 @@ __all__ = ["BUILT_IN", "make_runtime", "runtimes"]
 RuntimeFactory = Callable[[str, Path], Runtime]
 
 #: Every runtime of ours by name.
-BUILT_IN: Mapping[str, RuntimeFactory] = MappingProxyType({"local": LocalRuntime, "fake": FakeRuntime})
+BUILT_IN: Mapping[str, RuntimeFactory] = MappingProxyType(
+    {"local": LocalRuntime, "docker": DockerRuntime, "fake": FakeRuntime}
+)
 
 _ENTRY_POINTS = "femdc_harness.runtimes"
 

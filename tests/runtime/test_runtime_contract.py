@@ -17,17 +17,21 @@ from harness.errors import LabFailure
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
+from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.fake import FakeRuntime
 from harness.runtime.labs import abandoned_labs, process_start
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import WAN, Runtime
+from tests.runtime.docker_engine import engine_or_skip
 
 RUNTIMES: dict[str, Callable[[str, Path], Runtime]] = {
     "local": lambda run_id, logs: LocalRuntime(run_id, logs, rootless=False),
     "local-rootless": lambda run_id, logs: LocalRuntime(run_id, logs, rootless=True),
     "fake": FakeRuntime,
+    "docker": DockerRuntime,
+    "docker-inside": lambda run_id, logs: DockerRuntime(run_id, logs, enter=False),
 }
-NETWORKED = ["local", "local-rootless"]
+NETWORKED = ["local", "local-rootless", "docker", "docker-inside"]
 
 
 def two_sites() -> LabPlan:
@@ -40,12 +44,17 @@ def two_sites() -> LabPlan:
     return LabPlan(sites, tuple(nodes), ())
 
 
-@pytest.fixture(params=list(RUNTIMES))
-def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with RUNTIMES[request.param]("contract", tmp_path / "logs") as runtime:
-        runtime.open(two_sites())
-        yield runtime
+@pytest.fixture(params=list(RUNTIMES), scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """One lab of each kind for the whole module."""
+    if request.param.startswith("docker"):
+        engine_or_skip().close()
+    base = tmp_path_factory.mktemp("contract")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(base / "state"))
+        with RUNTIMES[request.param]("contract", base / "logs") as runtime:
+            runtime.open(two_sites())
+            yield runtime
 
 
 def test_a_command_runs_in_its_node(lab: Runtime) -> None:
@@ -126,43 +135,39 @@ def test_facts_are_told(lab: Runtime) -> None:
     assert {"runtime", "kernel", "cpus"} <= set(lab.facts())
 
 
-@pytest.mark.parametrize("kind", NETWORKED)
+@pytest.mark.parametrize("lab", NETWORKED, indirect=True)
 class TestNetwork:
     """What the runtimes with a network add."""
-
-    @pytest.fixture
-    def net(self, kind: str, tmp_path: Path) -> Iterator[Runtime]:
-        with RUNTIMES[kind]("network", tmp_path / "logs") as runtime:
-            runtime.open(two_sites())
-            yield runtime
 
     def ping(self, lab: Runtime, node: str, address: str) -> bool:
         return lab.run(node, ["ping", "-c", "1", "-W", "1", "-n", address]).returncode == 0
 
-    def test_neighbours_see_each_other_and_the_gateway(self, net: Runtime, kind: str) -> None:
+    def test_neighbours_see_each_other_and_the_gateway(self, lab: Runtime) -> None:
         plan = two_sites()
         other, site = plan.node("core-2"), plan.site("core")
         for address in (other.address, other.address6, "core-2", site.gateway, site.gateway6):
-            assert self.ping(net, "core-1", address), address
+            assert self.ping(lab, "core-1", address), address
 
-    def test_without_links_sites_are_apart(self, net: Runtime, kind: str) -> None:
+    def test_without_links_sites_are_apart(self, lab: Runtime) -> None:
         far = two_sites().node("edge-1")
-        assert not self.ping(net, "core-1", far.address)
-        assert not self.ping(net, "core-1", far.address6)
+        assert not self.ping(lab, "core-1", far.address)
+        assert not self.ping(lab, "core-1", far.address6)
 
-    def test_once_the_gateway_forwards_sites_meet(self, net: Runtime, kind: str) -> None:
+    def test_once_the_gateway_forwards_sites_meet(self, lab: Runtime) -> None:
         for program in ("iptables", "ip6tables"):
-            assert net.run(WAN, [program, "-P", "FORWARD", "ACCEPT"]).returncode == 0
+            assert lab.run(WAN, [program, "-P", "FORWARD", "ACCEPT"]).returncode == 0
         far = two_sites().node("edge-1")
-        assert self.ping(net, "core-1", far.address)
-        assert self.ping(net, "core-1", far.address6)
+        assert self.ping(lab, "core-1", far.address)
+        assert self.ping(lab, "core-1", far.address6)
+        for program in ("iptables", "ip6tables"):
+            assert lab.run(WAN, [program, "-P", "FORWARD", "DROP"]).returncode == 0
 
-    def test_the_gateway_has_an_interface_per_site(self, net: Runtime, kind: str) -> None:
+    def test_the_gateway_has_an_interface_per_site(self, lab: Runtime) -> None:
         for site in two_sites().sites:
-            shown = net.run(WAN, ["ip", "-4", "address", "show", "dev", net.interface(site.name)]).stdout
+            shown = lab.run(WAN, ["ip", "-4", "address", "show", "dev", lab.interface(site.name)]).stdout
             assert f"{site.gateway}/24" in shown
 
-    def test_the_host_sees_nothing_of_it(self, net: Runtime, kind: str) -> None:
+    def test_the_host_sees_nothing_of_it(self, lab: Runtime) -> None:
         def visible(*argv: str) -> str:
             return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
@@ -170,7 +175,7 @@ class TestNetwork:
         assert two_sites().site("core").gateway not in visible("ip", "address")
 
 
-@pytest.mark.parametrize("kind", NETWORKED)
+@pytest.mark.parametrize("kind", ["local", "local-rootless"])
 def test_nothing_survives_a_killed_controller(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9 of the controller: the lab's processes end by themselves, `cleanup` removes its files."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -1,0 +1,180 @@
+"""Images from elsewhere: on the engine already, from a registry, or made from Debian's mirror."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+
+from harness.errors import LabFailure, MissingCapability
+from harness.images.recipes import KIND, MADE_BASE
+from harness.runtime.docker.engine import Engine, engine_errors
+
+__all__ = ["NoRegistry", "NoSuchImage", "image_id", "local_tag", "make_base", "pull", "require_image"]
+
+Say = Callable[[str], None]
+
+#: What a registry says of an image it does not have (or does not show to strangers).
+_NOT_THERE = ("manifest unknown", "not found", "does not exist", "name unknown", "invalid reference", "no such image")
+_DENIED = (
+    "access denied",
+    "access to the resource is denied",
+    "unauthorized",
+    "authentication required",
+    "403 forbidden",
+)
+#: What an engine says when it does not get that far.
+_NOT_REACHED = (
+    "no such host", "i/o timeout", "connection refused", "connection reset", "network is unreachable",
+    "no route to host", "handshake timeout", "awaiting headers", "server misbehaving", "temporary failure",
+    "x509", "certificate", "proxyconnect", "eof", "context deadline exceeded", "request canceled",
+    "server gave http response to https client", "bad gateway", "service unavailable", "gateway timeout",
+    "toomanyrequests", "rate limit",
+)  # fmt: skip
+_MIRROR_S = 600.0
+
+
+class NoRegistry(LabFailure):
+    """The registry of an image cannot be reached from the engine, so nobody knows whether the image exists."""
+
+
+class NoSuchImage(LabFailure):
+    """The registry was reached and has no such image."""
+
+
+def image_id(engine: Engine, reference: str) -> str | None:
+    """The identity of an image the engine has, None if it has not. Raises LabFailure."""
+    with engine_errors(f"looking for image {reference}"):
+        try:
+            return str(engine.image(reference)["Id"])
+        except docker.errors.ImageNotFound:
+            return None
+        except docker.errors.APIError as error:
+            if "invalid reference" in str(error).lower():
+                raise NoSuchImage(
+                    f"{reference!r} is not the name of an image",
+                    expected="a name such as rabbitmq:4-management or quay.io/skupper/skupper-router:3.4.0",
+                ) from error
+            raise
+
+
+def local_tag(engine: Engine, repository: str) -> str | None:
+    """The newest image of a repository the engine has, whatever its tag; None if it has none. Raises LabFailure."""
+    with engine_errors(f"looking for images of {repository}"):
+        found: list[Any] = sorted(engine.api.images(name=repository), key=lambda one: -int(one.get("Created", 0)))
+    return next((str(tag) for one in found for tag in one.get("RepoTags") or []), None)
+
+
+def pull(engine: Engine, reference: str, say: Say) -> None:
+    """Get an image from its registry.
+
+    Raises:
+        NoRegistry: the registry cannot be reached.
+        NoSuchImage: it can, and has no such image, or wants to know who asks.
+        LabFailure: something else.
+    """
+    say(f"pulling {reference}")
+    tagged = reference if "@" in reference or ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+    shown: set[str] = set()
+    failure: BaseException | None = None
+    text = ""
+    try:
+        for event in engine.api.pull(tagged, stream=True, decode=True):
+            if "error" in event:
+                text = str(event["error"])
+                break
+            status = f"{event.get('id', '')} {event.get('status', '')}".strip()
+            if "progressDetail" not in event and status not in shown:
+                shown.add(status)
+                say(status)
+    except docker.errors.APIError as error:
+        failure, text = error, str(error.explanation or error)
+    if text:
+        raise _pull_failure(reference, " ".join(text.split())) from failure
+
+
+def _pull_failure(reference: str, text: str) -> LabFailure:
+    lowered = text.lower()
+    registry = (
+        reference.split("/")[0] if "." in reference.split("/")[0] or ":" in reference.split("/")[0] else "docker.io"
+    )
+    # A message may quote an address that holds any word; what a registry itself says comes first.
+    if any(word in lowered for word in _NOT_REACHED) and not any(word in lowered for word in _NOT_THERE[:1]):
+        return NoRegistry(
+            f"image {reference} is not on the engine, and its registry cannot be reached: {text}",
+            where=registry,
+            remedy="check the engine's network (proxies and certificates are the engine's own settings), or load the "
+            f"image by hand: `docker save {reference}` where it is, `docker load` here",
+        )
+    if any(word in lowered for word in (*_NOT_THERE, *_DENIED)):
+        return NoSuchImage(
+            f"the registry has no image {reference}, or does not show it to this engine: {text}",
+            where=registry,
+            expected="an image that exists",
+            remedy="check name and tag for a typing error; `docker login` if the image is private",
+        )
+    return LabFailure(f"image {reference} cannot be had: {text}", where=registry)
+
+
+def require_image(engine: Engine, reference: str, say: Say) -> str:
+    """Make sure the engine has an image somebody named; its identity. Raises as `pull` does."""
+    found = image_id(engine, reference)
+    if found is None:
+        pull(engine, reference, say)
+        found = image_id(engine, reference)
+    if found is None:
+        raise LabFailure(f"image {reference} was pulled but is not there", where=engine.url)
+    return found
+
+
+def make_base(engine: Engine, say: Say) -> None:
+    """Make Debian's smallest system from its mirror and import it as MADE_BASE.
+
+    Raises LabFailure, MissingCapability.
+    """
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise MissingCapability(
+            "no registry can be reached, and mmdebstrap, which makes base images without one, is not installed",
+            where=engine.url,
+            remedy="apt-get install mmdebstrap, or load debian:bookworm-slim into the engine by hand",
+        )
+    machine = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}.get(str(engine.about.get("Architecture")), "")
+    arch = [f"--architectures={machine}"] if machine else []
+    say("no registry: making a base image from Debian's mirror")
+    with tempfile.TemporaryDirectory(prefix="femdc-base-") as scratch:
+        tar = Path(scratch, "base.tar")
+        command = [program, "--variant=minbase", "--quiet", *arch, *_EXCLUDE, "bookworm", str(tar)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_MIRROR_S,
+                env={**os.environ, "TMPDIR": scratch},
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabFailure(f"mmdebstrap did not end in {_MIRROR_S:g} s", where="Debian's mirror") from None
+        if done.returncode != 0:
+            tail = "\n    ".join(done.stderr.strip().splitlines()[-8:])
+            raise LabFailure(
+                f"mmdebstrap ended with {done.returncode}; its last lines:\n    {tail}",
+                where="Debian's mirror",
+                remedy="check the network, and that there is room in the temporary directory",
+            )
+        repository, tag = MADE_BASE.split(":")
+        with engine_errors("importing the base image"):
+            engine.api.import_image_from_file(str(tar), repository, tag, changes=[f"LABEL {KIND}=debian"])
+
+
+#: Documentation and translations nobody reads in a container.
+_EXCLUDE = tuple(f"--dpkgopt=path-exclude=/usr/share/{path}/*" for path in ("doc", "man", "info", "locale", "lintian"))
