@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import threading
@@ -32,10 +31,14 @@ def clock_facts() -> dict[str, Any]:
     return facts
 
 
+# One handle for good: ctypes makes a class per handle, and each leaves weak references behind.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+
+
 def precise_timers() -> None:
     """Let the calling thread's sleeps end on time: timer slack 1 ns instead of 50 us (prctl(2), Linux only)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
 
 
 def sleep_until(instant: int, stop: threading.Event) -> bool:
