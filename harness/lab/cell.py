@@ -30,6 +30,7 @@ from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_ag
 from harness.lab.load import LoadWatch
 from harness.lab.memory import MemoryBench, run_doses
 from harness.lab.observer import Observer
+from harness.links.envelope import meanwhile
 from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
 from harness.links.player import Player, playing
@@ -93,6 +94,7 @@ class _Cell:
         self.observer = observer
         self.invalid: list[str] = []
         self.shaper: LinkShaper
+        self.load_evidence: dict[str, Any] | None = None
         self.lab: Runtime
 
     def say(self, text: str) -> None:
@@ -155,7 +157,9 @@ class _Cell:
             yield networked
         finally:
             with _reported(self.writer, "the link shaper's evidence"):
-                self.writer.set(facts.SHAPER, {"name": self.shaper.name, **self.shaper.evidence()})
+                evidence = {"name": self.shaper.name, **self.shaper.evidence(), "load": self.load_evidence}
+                judged = self.load_evidence or evidence
+                self.writer.set(facts.SHAPER, {**evidence, "valid": judged["valid"], "why": judged["why"]})
             self.shaper.close()
 
     def _probe(self, fact: str) -> tuple[LinkVerdict, ...]:
@@ -284,12 +288,16 @@ class _Cell:
 
     @contextlib.contextmanager
     def _link_changes(self, start: float) -> Iterator[Player]:
-        """The cell's link changes are carried out at their load time; what really happened is recorded."""
+        """The cell's link changes are carried out at their load time; what really happened is recorded, and so is
+        what the shaper says of itself during the load alone."""
+        before = self.shaper.evidence()
         with playing(self.shaper, self.plan.changes, start) as player:
             try:
                 yield player
             finally:
                 self.writer.set(facts.LINK_EVENTS, [played.to_json() for played in player.played])
+                with _reported(self.writer, "the link shaper's evidence of the load"):
+                    self.load_evidence = meanwhile(before, self.shaper.evidence())
 
     def _watch(
         self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus], start: float

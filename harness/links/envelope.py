@@ -1,11 +1,11 @@
-"""Whether a link backend kept to its own envelope: a cell whose emulator was late or lost packets is not valid."""
+"""Whether a link backend kept to its own envelope: a cell whose emulator was late or lost packets is invalid. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_LATENESS_P99_S", "judge_emulator"]
+__all__ = ["MAX_LATENESS_P99_S", "judge_emulator", "meanwhile"]
 
 #: A p99 of lateness beyond this makes distance untrue.
 MAX_LATENESS_P99_S = 0.001
@@ -34,3 +34,55 @@ def judge_emulator(evidence: Mapping[str, Any]) -> dict[str, Any]:
     if evidence["refused_verdicts"]:
         why.append(f"the kernel refused {evidence['refused_verdicts']} verdicts")
     return {"valid": not why, "why": why}
+
+
+def meanwhile(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The evidence of what happened between two accounts of the same backend, judged anew.
+
+    Counters are subtracted; percentiles of lateness are taken from the difference of the histograms, to the upper
+    edge of a bucket. What is not counted (a backend that does not measure its lateness) is as in `after`.
+    """
+    found = dict(after)
+    earlier = {(link["source"], link["target"]): link for link in before["links"]}
+    found["links"] = [_less(link, earlier.get((link["source"], link["target"]), {})) for link in after["links"]]
+    for name in ("refused_verdicts", "arrivals_timed_by_kernel", "cpu_s"):
+        if name in after:
+            found[name] = after[name] - before[name]
+    if "at_s" in after:
+        found["seconds"] = after["at_s"] - before["at_s"]
+    if not after.get("lateness"):
+        return found
+    waiting = after["kernel"]["waiting"]
+    found["kernel"] = {**_less(after["kernel"], before["kernel"]), "waiting": waiting}
+    found["lateness"] = _lateness(before["lateness"]["histogram"], after["lateness"]["histogram"])
+    return {**found, **judge_emulator(found)}
+
+
+def _less(after: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Every whole number less what it was before."""
+    return {name: value - before.get(name, 0) if isinstance(value, int) else value for name, value in after.items()}
+
+
+def _lateness(before: list[list[float]], after: list[list[float]]) -> dict[str, Any]:
+    counts = {edge_s: round(count) for edge_s, count in after}
+    for edge_s, count in before:
+        counts[edge_s] = counts.get(edge_s, 0) - round(count)
+    histogram = [[edge_s, count] for edge_s, count in sorted(counts.items()) if count > 0]
+    total = sum(count for _, count in histogram)
+
+    def at(share: float) -> float:
+        seen = 0.0
+        for edge_s, count in histogram:
+            seen += count
+            if seen >= share * total:
+                return edge_s
+        return 0.0
+
+    return {
+        "packets": total,
+        "p50_s": at(0.5),
+        "p99_s": at(0.99),
+        "p999_s": at(0.999),
+        "max_s": histogram[-1][0] if histogram else 0.0,
+        "histogram": histogram,
+    }

@@ -35,7 +35,8 @@ LINKS_AFTER: Final = "links_after"
 #: What was done to the links during the load, in order: [{"due_s", "at_s" (load time), "link", "source", "target",
 #: "action", "impairment", "event", "label"}]; see harness.links.player.
 LINK_EVENTS: Final = "link_events"
-#: {"name": backend, "valid": bool, "why": [...], ...}: the link shaper's evidence about itself.
+#: {"name": backend, "valid": bool, "why": [...], "load": {...}, ...}: the link shaper's evidence about itself since it
+#: was applied, under "load" that of the load alone; "valid" and "why" judge the load where there was one.
 SHAPER: Final = "shaper"
 #: {stack name: {"python": "3.11.2", "packages": ["oslo.messaging==14.7.3", ...]}}
 STACKS: Final = "stacks"

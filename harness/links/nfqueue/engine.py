@@ -146,7 +146,7 @@ class Engine:
                 readable = wait(descriptors, (), ())[0]
             if control in readable and not on_control():
                 return
-            next_read = monotonic_ns() + self._lull_ns if read() else 0
+            next_read = monotonic_ns() + self._lull_ns if not readable or read() else 0
 
     def _read(self) -> bool:
         """Take in up to one turn of packets; True when there are no more. A plain delay is spelt out for speed."""
