@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -186,3 +187,23 @@ def test_effective_spells_out_the_queue_of_a_rate() -> None:
 
 def test_a_severed_direction_loses_everything() -> None:
     assert mean_loss(severed(Impairment(burst_loss=GilbertElliott(0.1, 0.2)))) == 1
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__, "../../../topologies").resolve().glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_topologies(path: Path) -> None:
+    topology = validate(parse_document(path.read_text(), str(path)), Topology)
+    links = directed_links(topology)
+    assert topology.name == path.stem
+    assert links
+    assert {(link.target, link.source) for link in links} == {(link.source, link.target) for link in links}
+
+
+def test_the_world_is_as_far_as_it_should_be() -> None:
+    path = Path(__file__, "../../../topologies/world.yaml").resolve()
+    topology = validate(parse_document(path.read_text(), str(path)), Topology)
+    rtt_s = {(link.source, link.target): 2 * link.impairment.delay_s for link in directed_links(topology)}
+    assert len(rtt_s) == 42
+    assert rtt_s["paris", "new-york"] == pytest.approx(0.086, abs=0.002)
+    assert rtt_s["paris", "sydney"] == pytest.approx(0.249, abs=0.003)

@@ -123,7 +123,8 @@ class Engine:
 
     def run(self, control: int, on_control: Callable[[], bool]) -> None:
         """Emulate until on_control() returns False; it is called whenever the descriptor `control` is readable."""
-        descriptors = [self._kernel.socket.fileno(), control]
+        packets = self._kernel.socket.fileno()
+        descriptors = [packets, control]
         monotonic_ns, pause, wait = time.monotonic_ns, time.sleep, select.select
         heap = self._heap
         read, release = self._read, self._release
@@ -137,16 +138,17 @@ class Engine:
             if heap:
                 left = heap[0][0] - now
                 if now < next_read:
-                    # Nobody is made late by what is not read yet.
+                    # More may have arrived, but nobody is made late by what is not read yet.
                     if left > 0:
                         pause((left if now + left < next_read else next_read - now) * 1e-9)
                     continue
-                readable = wait(descriptors, (), (), 0.0 if left <= 0 or self._lull_ns else left * 1e-9)[0]
+                readable = wait(descriptors, (), (), left * 1e-9 if left > 0 else 0.0)[0]
             else:
                 readable = wait(descriptors, (), ())[0]
+            if packets in readable:
+                next_read = monotonic_ns() + self._lull_ns if read() else 0
             if control in readable and not on_control():
                 return
-            next_read = monotonic_ns() + self._lull_ns if not readable or read() else 0
 
     def _read(self) -> bool:
         """Take in up to one turn of packets; True when there are no more. A plain delay is spelt out for speed."""
