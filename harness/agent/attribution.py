@@ -64,15 +64,19 @@ def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[
 
 
 def holders(names: list[str]) -> dict[str, list[str]]:
-    """For each type, the chains of references that keep its newest objects alive, e.g.
+    """For each type, the chains of references that keep some of its objects alive, e.g.
     "queue.Queue <- pool.Pool._idle <- driver.Driver._pool <- module driver.DRIVERS"; equal chains once."""
     gc.collect()
     found: dict[str, list[str]] = {}
     for name in names:
-        newest = [item for item in gc.get_objects() if _type_name(type(item)) == name][-_SAMPLES:]
-        chains = [_chain(item) for item in newest]
-        found[name] = list(dict.fromkeys(chains))
-        del newest
+        every = [item for item in gc.get_objects() if _type_name(type(item)) == name]
+        # Where objects hold each other in a chain, its head is the one that somebody else holds.
+        held = {id(item) for item in gc.get_referents(*every)}
+        heads = [item for item in every if id(item) not in held] or every
+        sample = heads[-_SAMPLES:]
+        del every, heads
+        found[name] = list(dict.fromkeys(_chain(item) for item in sample))
+        del sample
     return found
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.analysis.leak import METRICS, Verdict
+from harness.analysis.leak import Verdict
 from harness.analysis.theilsen import theil_sen
 from harness.memory.result import Attribution, Reading
 
@@ -16,6 +17,9 @@ _NAMED = 0.05
 _MOST = 12
 #: Share of the original slope a run of twice the dose must still have.
 _LASTING = 0.5
+_LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
+#: Where a path becomes telling: what is before it differs from machine to machine.
+_PREFIX = re.compile(r"^.*?/(?=site-packages/|agent\.pyz/|python3\.\d+/(?!site-packages))")
 
 
 def attribute(
@@ -45,7 +49,7 @@ def attribute(
         {
             "bytes_per_op": site["bytes"] / operations,
             "blocks_per_op": site["blocks"] / operations,
-            "frames": list(site["frames"]),
+            "frames": [_PREFIX.sub("", str(frame)) for frame in site["frames"]],
         }
         for site in found
     )
@@ -123,9 +127,9 @@ def _sentences(
             "blocks per operation: native memory of a C library or extension"
         )
     return found + [
-        f"{_often(growth.per_op)} {METRICS[growth.metric].unit} left open per operation ({about})"
+        f"{_often(growth.per_op)} {_LEFT[growth.metric]} per operation ({about})"
         for growth in verdict.leaking
-        if METRICS[growth.metric].kind == "count"
+        if growth.metric in _LEFT
     ]
 
 

@@ -216,7 +216,8 @@ class _Builder:
             raise Impossible(
                 [Fault(("topology",), f"site {site!r} has more nodes than its network {subnet} has addresses")]
             )
-        self._nodes[name] = NodePlan(name, site, role, *address)
+        image = limits.image if isinstance(limits, Placed) else None
+        self._nodes[name] = NodePlan(name, site, role, *address, image, limits.cpus, limits.memory)
 
     def _bus(self, name: str) -> BusPlan:
         spec = self.spec.uses()[name].bus

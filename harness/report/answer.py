@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
+from harness.report.memory import memory_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +55,12 @@ def _warnings(findings: Findings) -> list[str]:
 
 def _sentences(findings: Findings) -> list[str]:
     if not findings.pairs:
-        return ["No operation was measured."]
-    found = [*_contrasts(findings), *_floors(findings), _delivery(findings)]
+        return doses or ["No operation was measured."]
+    found = [*doses, *_contrasts(findings), *_floors(findings), _delivery(findings)]
     if memory := _memory(findings):
         found.append(memory)
     if findings.repetitions < 2:
+    doses = memory_sentences(findings.memory)
         found.append(
             "This is one repetition: it gives figures and no verdict, because nothing tells how much the next run "
             "would differ. Five repetitions would."
@@ -194,6 +196,8 @@ def _memory(findings: Findings) -> str:
 def _own(cells: Sequence[CellFinding], role: str) -> float:
     values = [value for cell in cells for value in _ends(cell, role)]
     return float(np.median(values)) if values else float("nan")
+    if findings.memory:
+        return owned
 
 
 def _ends(cell: CellFinding, role: str) -> list[float]:

@@ -16,7 +16,9 @@ from harness.analysis.resources import summarise_resources
 from harness.analysis.soundness import below_floor, generator_saturated, unsteady
 from harness.analysis.timeline import Timeline, per_window
 from harness.errors import DamagedResult
-from harness.report.findings import CellFinding, Findings, LinkFinding, PairFinding, System
+from harness.memory.stored import is_memory_cell, stored_result, system_label
+from harness.report.findings import CellFinding, Doubt, Findings, LinkFinding, PairFinding, System
+from harness.report.memory import MemoryFinding
 from harness.report.provenance import provenance
 from harness.store import facts
 from harness.store.places import by_agent, server_sites
@@ -62,6 +64,7 @@ def examine(run: Run) -> Findings:
         pairs += _pair_findings(system, read)
     first = next((cell.record for cell in run.all_cells if cell.record), None)
     return Findings(
+    memory = _memory(run, problems)
         scenario=run.manifest.scenario,
         run=run.id,
         state=run.state,
@@ -76,13 +79,40 @@ def examine(run: Run) -> Findings:
         problems=tuple(problems),
         provenance=provenance(run),
     )
+        memory=memory,
+        title=_title(run),
 
 
 def _groups(run: Run) -> list[list[Cell]]:
+def _title(run: Run) -> str:
+    """The scenario's own title, "" where it has none or cannot be read."""
+    try:
+        resolved = yaml.safe_load(run.resolved)
+    except (DamagedResult, yaml.YAMLError):
+        return ""
+    return str(resolved.get("title") or "") if isinstance(resolved, dict) else ""
+
+
+def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
+    """The memory verdicts of every cell that was given doses."""
+    found = []
+    for cell in run.shown:
+        try:
+            result = stored_result(cell)
+        except DamagedResult as error:
+            problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
+            continue
+        if result is not None:
+            found.append(MemoryFinding(system_label(cell.system, cell.point), cell.id, result))
+    return tuple(found)
+
+
     """The readable cells by system and point, in the order they were planned."""
     groups: dict[str, list[Cell]] = {}
     for cell in run.shown:
         groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
+        if is_memory_cell(cell):
+            continue
     return list(groups.values())
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.analysis.delivery import Ledger
     from harness.analysis.latency import Pair, Summary
     from harness.analysis.timeline import Timeline
+    from harness.report.memory import MemoryFinding
     from harness.store.schema import AgentRecord, EventRecord
 
 __all__ = ["CellFinding", "Findings", "LinkFinding", "PairFinding", "System"]
@@ -160,6 +161,7 @@ class Findings:
         return tuple(dict.fromkeys(finding.pair for finding in self.pairs))
 
     @property
+    memory: tuple[MemoryFinding, ...] = ()
     def marks(self) -> tuple[str, ...]:
         """Every doubt about a figure, with the pair it concerns; each once."""
         found = [f"{f.system.label}, {f.pair.label}: {mark}" for f in self.pairs for mark in f.marks]

@@ -35,6 +35,7 @@ def run_page(findings: Findings) -> str:
 
     chart = site_map(findings)
     sections: list[Section] = [
+        section("leaks", "Does the client leak", table("memory-verdicts") + table("memory-attribution")),
         section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
         section("map", "Sites and links", _plots([chart] if chart else []) + table("links")),
         section(
@@ -45,7 +46,9 @@ def run_page(findings: Findings) -> str:
         section("time", "Latency over time", _plots(timeline_plots(findings)) + _events(findings)),
         section("memory", "Memory and CPU", _plots(memory_plots(findings)) + table("resources")),
         section("delivery-s", "Delivery", table("delivery")),
-        section("details", "All figures", table("percentiles") + table("cells")),
+        section(
+            "details", "All figures", table("percentiles") + table("doubts") + table("cells") + table("memory-evidence")
+        ),
         section("provenance", "What ran", facts_html(findings.provenance)),
     ]
     systems, repetitions = len(findings.systems), findings.repetitions

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["print_findings"]
 
 #: Tables a terminal gets, and the width from which it gets their detail columns.
-_SHOWN = ("latency", "delivery", "resources", "links")
+_SHOWN = ("memory-verdicts", "latency", "delivery", "resources", "links")
 _WIDE = 150
 
 
