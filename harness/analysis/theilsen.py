@@ -7,10 +7,10 @@ the variance of Kendall's S without a correction for ties.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -48,7 +48,7 @@ def theil_sen(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Trend | N
         return None
     slope = float(np.median(slopes))
     n = len(xs)
-    reach = float(ndtri((1 + confidence) / 2)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     low = max(0, round((len(slopes) - reach) / 2))
     high = min(len(slopes) - 1, round((len(slopes) + reach) / 2))
     return Trend(slope, float(slopes[low]), float(slopes[high]), float(np.median(ys - slope * xs)))

@@ -47,20 +47,26 @@ def _warnings(findings: Findings) -> list[str]:
             "figures show what the placement of routers does; they say nothing about how fast a real router is."
         )
     found += findings.problems
-    if marks := findings.marks:
-        more = f" And {numbers.plural(len(marks) - 3, 'more doubt')}, in the cells' remarks." if len(marks) > 3 else ""
-        found.append("Doubtful figures: " + "; ".join(marks[:3]) + "." + more)
+    doubted = [finding for finding in findings.pairs if finding.doubts]
+    if doubted:
+        kinds = Counter(kind for finding in doubted for kind in {doubt.kind for doubt in finding.doubts})
+        first = doubted[0]
+        found.append(
+            f"{len(doubted)} of {len(findings.pairs)} latency figures are doubtful: "
+            + ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common())
+            + f". For one, {first.system.label}, {first.pair.label}: {first.doubts[0].why}."
+        )
     return found
 
 
 def _sentences(findings: Findings) -> list[str]:
+    doses = memory_sentences(findings.memory)
     if not findings.pairs:
         return doses or ["No operation was measured."]
     found = [*doses, *_contrasts(findings), *_floors(findings), _delivery(findings)]
     if memory := _memory(findings):
         found.append(memory)
     if findings.repetitions < 2:
-    doses = memory_sentences(findings.memory)
         found.append(
             "This is one repetition: it gives figures and no verdict, because nothing tells how much the next run "
             "would differ. Five repetitions would."
@@ -190,14 +196,14 @@ def _memory(findings: Findings) -> str:
     if not parts:
         return ""
     owned = f"At the end a client process owned {_and(parts)}."
+    if findings.memory:
+        return owned
     return f"{owned} Whether a client leaks this run does not say: it gave no doses."
 
 
 def _own(cells: Sequence[CellFinding], role: str) -> float:
     values = [value for cell in cells for value in _ends(cell, role)]
     return float(np.median(values)) if values else float("nan")
-    if findings.memory:
-        return owned
 
 
 def _ends(cell: CellFinding, role: str) -> list[float]:

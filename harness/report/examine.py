@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from harness.agent.records import REQUEUED, STARVED, WARMUP
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, Ledger, take_ledger
@@ -63,8 +64,8 @@ def examine(run: Run) -> Findings:
         cells += [finding for _, finding, _ in read]
         pairs += _pair_findings(system, read)
     first = next((cell.record for cell in run.all_cells if cell.record), None)
-    return Findings(
     memory = _memory(run, problems)
+    return Findings(
         scenario=run.manifest.scenario,
         run=run.id,
         state=run.state,
@@ -78,12 +79,11 @@ def examine(run: Run) -> Findings:
         links=_links(run),
         problems=tuple(problems),
         provenance=provenance(run),
-    )
         memory=memory,
         title=_title(run),
+    )
 
 
-def _groups(run: Run) -> list[list[Cell]]:
 def _title(run: Run) -> str:
     """The scenario's own title, "" where it has none or cannot be read."""
     try:
@@ -107,12 +107,13 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
     return tuple(found)
 
 
+def _groups(run: Run) -> list[list[Cell]]:
     """The readable cells by system and point, in the order they were planned."""
     groups: dict[str, list[Cell]] = {}
     for cell in run.shown:
-        groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
         if is_memory_cell(cell):
             continue
+        groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
     return list(groups.values())
 
 
@@ -290,13 +291,16 @@ def _pair_findings(
         summary, delay = summarise(headline), summarise(merged.delay)
         levels = nines_grid(len(headline))
         each = [samples.headline(round_trip=round_trip)[1] for _, samples in runs]
-        marks = [
-            generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved),
-            below_floor(summary.p50_ms, floor_s),
-            f"{summary.negative} latencies are negative: the clocks disagree" if summary.negative else None,
-            *(f"{why} (cell {finding.id})" for finding, _ in runs if (why := unsteady(finding.timelines[pair]))),
-            *(f"from cell {finding.id}, which is {finding.state}" for finding, _ in runs if finding.state != "valid"),
+        doubts = [
+            ("the load generator was late", generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved)),
+            ("below the floor", below_floor(summary.p50_ms, floor_s)),
+            ("clock fault", f"{summary.negative} latencies are negative" if summary.negative else None),
         ]
+        for finding, _ in runs:
+            why = unsteady(finding.timelines[pair])
+            doubts.append(("not steady", f"{why} (cell {finding.id})" if why else None))
+            if finding.state != "valid":
+                doubts.append((f"the cell is {finding.state}", f"from cell {finding.id}, which is {finding.state}"))
         yield PairFinding(
             system=system,
             pair=pair,
@@ -313,7 +317,7 @@ def _pair_findings(
             run_p99_ms=tuple(quantile(values, 0.99) / 1e6 for values in each),
             levels=levels,
             grid_ms=quantiles(headline, levels) / 1e6,
-            marks=tuple(mark for mark in marks if mark),
+            doubts=tuple(Doubt(kind, why) for kind, why in doubts if why),
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.report.memory import MemoryFinding
     from harness.store.schema import AgentRecord, EventRecord
 
-__all__ = ["CellFinding", "Findings", "LinkFinding", "PairFinding", "System"]
+__all__ = ["CellFinding", "Doubt", "Findings", "LinkFinding", "PairFinding", "System"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,14 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a figure may not mean what it seems to: the kind in a few words, and the evidence in a sentence."""
+
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PairFinding:
     """One pair of sites in one system, repetitions merged.
 
@@ -62,7 +70,7 @@ class PairFinding:
         failed: failed operations.
         run_p50_ms, run_p99_ms: the headline's percentiles of each repetition.
         levels, grid_ms: the headline's quantiles on a nines axis, for plots.
-        marks: what makes these figures doubtful, one sentence each.
+        doubts: what makes these figures doubtful.
     """
 
     system: System
@@ -80,7 +88,7 @@ class PairFinding:
     run_p99_ms: tuple[float, ...]
     levels: NDArray[np.float64]
     grid_ms: NDArray[np.float64]
-    marks: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     @property
     def above_floor_ms(self) -> float:
@@ -153,16 +161,10 @@ class Findings:
     problems: tuple[str, ...]
     provenance: Mapping[str, Mapping[str, Any]]
     title: str = ""
+    memory: tuple[MemoryFinding, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pair_order(self) -> tuple[Pair, ...]:
         """All pairs, in the order the scenario names their workloads."""
         return tuple(dict.fromkeys(finding.pair for finding in self.pairs))
-
-    @property
-    memory: tuple[MemoryFinding, ...] = ()
-    def marks(self) -> tuple[str, ...]:
-        """Every doubt about a figure, with the pair it concerns; each once."""
-        found = [f"{f.system.label}, {f.pair.label}: {mark}" for f in self.pairs for mark in f.marks]
-        return tuple(dict.fromkeys(found))

@@ -98,6 +98,7 @@ def run_tables(findings: Findings) -> list[Table]:
         resource_table(findings),
         link_table(findings),
         percentile_table(findings),
+        doubt_table(findings),
         cell_table(findings),
     ]
     return [table for table in tables if table.rows]
@@ -323,6 +324,17 @@ def link_table(findings: Findings) -> Table:
             Column("After", "after_rtt_ms", numbers.ms),
         ),
         tuple((f.a, f.b, f.declared_ms, f.before_ms, f.after_ms) for f in findings.links),
+    )
+
+
+def doubt_table(findings: Findings) -> Table:
+    """Every reason to doubt a figure."""
+    return Table(
+        "doubts",
+        "Doubtful figures",
+        "What may make a latency mean something else than it seems to. A figure that is not here passed every check.",
+        (Column("Figure", "pair"), Column("System", "system"), Column("Doubt", "kind"), Column("Evidence", "why")),
+        tuple((f.pair.label, f.system.label, doubt.kind, doubt.why) for f in _by_pair(findings) for doubt in f.doubts),
     )
 
 

@@ -62,8 +62,6 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 11,
     "font.family": "sans-serif",
-    "figure.titlesize": 12,
-    "figure.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -77,6 +75,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 11,
     "legend.handlelength": 2.2,
+    "legend.columnspacing": 1.4,
+    "legend.labelspacing": 0.3,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "path.simplify": True,
@@ -98,22 +98,48 @@ def _colours() -> Any:
 
 
 @contextmanager
-def canvas(plot_id: str, title: str, description: str, height: float = 250) -> Iterator[_Canvas]:
-    """A figure to draw on; `canvas.plot()` after the block is the picture."""
+def canvas(
+    plot_id: str, title: str, description: str, *, height: float = 250, left: float = 40, legend_rows: int = 1
+) -> Iterator[_Canvas]:
+    """A figure to draw on; `canvas.plot()` after the block is the picture.
+
+    The layout is fixed, not fitted: fitting would draw every picture twice.
+
+    Args:
+        plot_id, title, description: see Plot.
+        height: of the whole picture.
+        left: room for what stands left of the vertical axis.
+        legend_rows: lines the legend takes at the bottom.
+    """
     with mpl.rc_context({**_STYLE, **_colours(), "svg.hashsalt": plot_id}):
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        drawn = _Canvas(plot_id, title, description, figure)
-        figure.suptitle(title, x=0.01, horizontalalignment="left")
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        figure.text(2 / WIDTH, 1 - 13 / height, title, fontsize=12, fontweight="bold")
+        bottom = _BELOW_AXES + _LEGEND_ROW * legend_rows
+        box = (left / WIDTH, bottom / height, (WIDTH - left - _RIGHT) / WIDTH, (height - bottom - _ABOVE_AXES) / height)
+        drawn = _Canvas(plot_id, title, description, figure, box)
         yield drawn
         drawn.render()
 
 
+#: Room around the axes: for the title and the unit above, tick labels and the axis' name below, the last label right.
+_ABOVE_AXES, _BELOW_AXES, _RIGHT, _LEGEND_ROW = 40.0, 38.0, 12.0, 16.0
+
+
 class _Canvas:
-    def __init__(self, plot_id: str, title: str, description: str, figure: Figure) -> None:
+    def __init__(
+        self, plot_id: str, title: str, description: str, figure: Figure, box: tuple[float, float, float, float]
+    ) -> None:
         self._about = (plot_id, title, description)
         self.figure = figure
-        self.axes: Axes = figure.add_subplot()
+        self.axes: Axes = figure.add_axes(box)
         self._svg = ""
+
+    def legend(self, columns: int = 3) -> None:
+        """The legend, below everything else."""
+        height = self.figure.get_figheight() * 72
+        self.figure.legend(
+            loc="lower left", bbox_to_anchor=(2 / WIDTH, 2 / height), ncols=columns, borderaxespad=0, borderpad=0
+        )
 
     def render(self) -> None:
         out = io.StringIO()
@@ -126,10 +152,16 @@ class _Canvas:
 
 
 def plain_axes(axes: Axes, *, x: str, y: str) -> None:
-    """Axis names, and only horizontal grid lines."""
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    """Axis names, the vertical one lying on top of its axis, and only horizontal grid lines."""
+    axes.text(0, _offset(axes, below=-31), x, transform=axes.transAxes, color=colour("muted"))
+    axes.text(0, _offset(axes, below=6, top=True), y, transform=axes.transAxes, color=colour("muted"))
     axes.grid(visible=False, axis="x")
+
+
+def _offset(axes: Axes, *, below: float, top: bool = False) -> float:
+    """A distance from the axes' lower (or upper) edge in picture units, as matplotlib's axes fraction."""
+    height = axes.get_position().height * axes.get_figure(root=True).get_figheight() * 72  # type: ignore[union-attr]
+    return (1 if top else 0) + below / height
 
 
 def draw_events(axes: Axes, instants: list[float]) -> None:

@@ -56,7 +56,7 @@ def _nines(plot_id: str, title: str, found: Sequence[PairFinding], labels: Seque
         axes.set_xlim(0, reach * 1.02)
         _scale(axes, "y", [f.grid_ms for f in found])
         plain_axes(axes, x="percentile (nines axis); dotted: floor", y="milliseconds")
-        drawn.figure.legend(loc="outside lower left", ncols=3)
+        drawn.legend()
     return drawn.plot()
 
 
@@ -72,7 +72,9 @@ def system_distributions(findings: Findings) -> list[Plot]:
         if not found:
             continue
         said = "Medians: " + "; ".join(f"{f.pair.label} {numbers.ms(f.headline.p50_ms)} ms" for f in found)
-        with canvas(f"ecdf-{at}", f"{system.label}: all pairs", said, 215 + 16 * len(found)) as drawn:
+        rows = len(found)
+        title = f"{system.label}: all pairs"
+        with canvas(f"ecdf-{at}", title, said, height=230 + 16 * rows, legend_rows=rows) as drawn:
             for line, f in enumerate(found):
                 token, _, dashes = series(line)
                 axes = drawn.axes
@@ -80,7 +82,7 @@ def system_distributions(findings: Findings) -> list[Plot]:
             _scale(drawn.axes, "x", [f.grid_ms for f in found])
             drawn.axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
             plain_axes(drawn.axes, x="milliseconds", y="operations done within")
-            drawn.figure.legend(loc="outside lower left", ncols=1, labelspacing=0.25)
+            drawn.legend(columns=1)
         plots.append(drawn.plot())
     return plots
 

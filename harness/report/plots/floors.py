@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
-from harness.report.plots.canvas import Plot, canvas, colour
+from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
 from harness.report.theme import series
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ __all__ = ["floor_plots"]
 
 _ROW = 17
 _GAP = 10
+#: Room for the names of pairs.
+_NAMES = 62
 
 
 def floor_plots(findings: Findings) -> list[Plot]:
@@ -39,8 +41,8 @@ def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: F
         for f in found
     )
     measures = " and ".join(dict.fromkeys(f.measure for f in found))
-    height = 92 + len(pairs) * (_GAP + _ROW * len(labels))
-    with canvas(plot_id, f"{workload}: {measures} against the floor", said, height) as drawn:
+    height = 106 + len(pairs) * (_GAP + _ROW * len(labels))
+    with canvas(plot_id, f"{workload}: {measures} against the floor", said, height=height, left=_NAMES) as drawn:
         axes = drawn.axes
         ticks, names = [], []
         y = 0.0
@@ -65,10 +67,11 @@ def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: F
         axes.margins(x=0.03)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("milliseconds; mark: p50, line on to p99")
+        plain_axes(axes, x="", y="milliseconds; mark: p50; line: to p99, or the maximum")
+        axes.grid(visible=True, axis="x")
         for at, label in enumerate(labels):
             token, marker, _ = series(at)
             axes.plot([], [], color=colour(token), marker=marker, linewidth=1, label=label)
         axes.plot([], [], "|", color=colour("ink"), markersize=11, markeredgewidth=1.6, label="floor")
-        drawn.figure.legend(loc="outside lower left", ncols=3, columnspacing=1.2)
+        drawn.legend(columns=min(4, len(labels) + 1))
     return drawn.plot()

@@ -63,5 +63,5 @@ def _plot(plot_id: str, pair: Pair, findings: Findings) -> Plot | None:
         axes.set_ylim(bottom=0)
         draw_events(axes, [instant for instant, _ in event_list(findings)])
         plain_axes(axes, x="seconds from go; thin: p99, x: failures", y="milliseconds")
-        drawn.figure.legend(loc="outside lower left", ncols=3)
+        drawn.legend()
     return drawn.plot()
