@@ -22,9 +22,7 @@ def environment(state: Path) -> dict[str, str]:
     return {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "100"}
 
 
-def harness(
-    *arguments: str | Path, cwd: Path = ROOT, state: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def harness(*arguments: str | Path, cwd: Path = ROOT, state: Path | None = None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)],
         cwd=cwd,
@@ -127,8 +125,10 @@ def test_progress_for_machines_is_json_lines(tmp_path: Path) -> None:
 
 def _start_run(tmp_path: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "harness", "run", "scenarios/loopback.yaml"]
-        + ["--runtime", "fake", "--results", str(tmp_path), "--json"],
+        [
+            *(sys.executable, "-u", "-m", "harness", "run", "scenarios/loopback.yaml"),
+            *("--runtime", "fake", "--results", str(tmp_path), "--json"),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,104 @@
+"""ARCHITECTURE.md held against the code: which part may import which, what is pure, what runs on an old Python."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HARNESS = ROOT / "harness"
+
+#: What each part may import of the others. `errors` is everybody's.
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "plan": {"model"},
+    "agent": set(),
+    "runtime": {"plan", "images"},
+    "stack": {"model"},
+    "links": {"model", "plan", "runtime"},
+    "bus": {"plan", "runtime"},
+    "analysis": {"store", "agent"},
+    "store": {"plan", "analysis", "agent"},
+    "memory": {"store", "analysis", "plan", "model"},
+    "report": {"store", "analysis", "model", "agent", "memory"},
+}
+#: Decides, and does no I/O.
+PURE = ("model", "plan", "analysis")
+IMPURE_MODULES = {"os", "subprocess", "socket", "shutil", "tempfile", "threading", "signal", "select", "urllib", "http"}
+#: Ships to nodes: the standard library, its own package, and what the stack brings.
+CLIENT_LIBRARIES = {"oslo_messaging", "oslo_config", "oslo_context", "kombu", "amqp", "proton", "pyngus"}
+
+
+def modules(part: str) -> Iterator[tuple[Path, str]]:
+    base = HARNESS / part
+    for path in sorted(base.rglob("*.py")) if base.is_dir() else [base.with_suffix(".py")]:
+        yield path, path.read_text()
+
+
+def imports(text: str, *, runtime_only: bool = False) -> Iterator[str]:
+    """Every module a file imports; with runtime_only those under `if TYPE_CHECKING` are left out."""
+
+    def walk(node: ast.AST) -> Iterator[ast.AST]:
+        if runtime_only and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    for node in walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_data_flows_one_way(part: str) -> None:
+    for path, text in modules(part):
+        for module in imports(text, runtime_only=True):
+            name = module.split(".")
+            if name[0] == "harness" and len(name) > 1 and name[1] != part:
+                assert name[1] in MAY_IMPORT[part] | {"errors"}, f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("part", PURE)
+def test_what_decides_does_no_io(part: str) -> None:
+    for path, text in modules(part):
+        used = {module.split(".")[0] for module in imports(text)}
+        assert not used & IMPURE_MODULES, f"{path.relative_to(ROOT)} imports {used & IMPURE_MODULES}"
+        for node in ast.walk(ast.parse(text)):
+            opens = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "print")
+            assert not opens, f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} does I/O"
+
+
+def test_the_agent_is_a_guest_of_any_python_from_3_8() -> None:
+    for path, text in modules("agent"):
+        ast.parse(text, filename=str(path), feature_version=(3, 8))
+        for module in imports(text, runtime_only=True):
+            top = module.split(".")[0]
+            own = module.startswith("harness.agent")
+            assert own or top in sys.stdlib_module_names | CLIENT_LIBRARIES | {"__future__"}, f"{path} imports {module}"
+
+
+def test_every_file_can_be_held_in_the_head() -> None:
+    too_long = {
+        str(path.relative_to(ROOT)): count
+        for path in [*HARNESS.rglob("*.py")]
+        if (count := len(path.read_text().splitlines())) > 600
+    }
+    assert not too_long
+
+
+def test_no_catch_all_modules() -> None:
+    assert not [path for path in HARNESS.rglob("*.py") if path.stem in {"util", "utils", "helpers", "common", "misc"}]
+
+
+def test_architecture_names_every_part() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for part in sorted(path.name for path in HARNESS.iterdir() if path.is_dir() and any(path.glob("*.py"))):
+        assert f"`harness/{part}/`" in text, f"ARCHITECTURE.md does not say what harness/{part}/ is for"
