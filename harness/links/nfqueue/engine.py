@@ -47,10 +47,11 @@ Entry = Tuple[int, int, Link, int, int, Optional[Contents]]
 class Engine:
     """Holds the links of one gateway. Not thread safe: everything happens in the loop.
 
-    Raises OSError from its constructor where NFQUEUE cannot be used.
+    Args:
+        kernel: the queues; by default the real ones, which raise OSError where NFQUEUE cannot be used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: QueueSocket | None = None) -> None:
         self.links: dict[tuple[str, str], Link] = {}
         self.lateness = Lateness()
         self.refused_verdicts = 0
@@ -59,7 +60,7 @@ class Engine:
         self._heap: list[Entry] = []
         self._sequence = 0
         self._lull_ns = 0
-        self._kernel = QueueSocket()
+        self._kernel = QueueSocket() if kernel is None else kernel
         self._injector = Injector()
 
     # -- links ------------------------------------------------------------------------------------------------------
