@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from harness.errors import BadInput, MissingCapability
@@ -11,6 +10,7 @@ from harness.links.fake import FakeShaper
 from harness.links.netem import NetemShaper
 from harness.links.nfqueue_shaper import NfqueueShaper
 from harness.links.protocol import LinkShaper
+from harness.plugins import with_plugins
 from harness.runtime.protocol import Runtime
 
 __all__ = ["AUTO", "BUILT_IN", "choose_shaper", "shapers"]
@@ -35,16 +35,7 @@ def shapers() -> dict[str, type[LinkShaper]]:
 
     Raises BadInput when one takes the name of another.
     """
-    found = dict(BUILT_IN)
-    for entry in entry_points(group=_ENTRY_POINTS):
-        if entry.name in found:
-            raise BadInput(
-                f"two link backends are called {entry.name!r}",
-                where=entry.value,
-                remedy="uninstall one of the distributions that provide it",
-            )
-        found[entry.name] = entry.load()
-    return found
+    return with_plugins(BUILT_IN, _ENTRY_POINTS, "link backends")
 
 
 def choose_shaper(lab: Runtime, wanted: str = AUTO) -> LinkShaper:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 
 from harness.errors import BadInput
+from harness.plugins import with_plugins
 from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.fake import FakeRuntime
 from harness.runtime.local import LocalRuntime
@@ -30,16 +30,7 @@ def runtimes() -> dict[str, RuntimeFactory]:
 
     Raises BadInput when one takes the name of another.
     """
-    found = dict(BUILT_IN)
-    for entry in entry_points(group=_ENTRY_POINTS):
-        if entry.name in found:
-            raise BadInput(
-                f"two runtimes are called {entry.name!r}",
-                where=entry.value,
-                remedy="uninstall one of the distributions that provide it",
-            )
-        found[entry.name] = entry.load()
-    return found
+    return with_plugins(BUILT_IN, _ENTRY_POINTS, "runtimes")
 
 
 def make_runtime(name: str, run_id: str, logs: Path) -> Runtime:
