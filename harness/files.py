@@ -19,7 +19,7 @@ from harness.plan.planner import Impossible, cell_order, plan_cell
 from harness.plan.sweep import TOPOLOGY_KEYS, points, substitute
 from harness.stack.shipped import SHIPPED
 
-__all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document"]
+__all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document", "scenario_from_text"]
 
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -69,7 +69,15 @@ def load_scenario(path: Path) -> LoadedScenario:
     Raises:
         BadInput, BadFile: something in either file is wrong.
     """
-    document = read_document(path)
+    return _loaded(read_document(path), path)
+
+
+def scenario_from_text(text: str, name: str) -> LoadedScenario:
+    """A scenario from YAML text, its topology within it; `name` is what errors call it. Raises BadInput or BadFile."""
+    return _loaded(parse_document(text, name), Path())
+
+
+def _loaded(document: Document, path: Path) -> LoadedScenario:
     scenario = validate(document, Scenario)
     if isinstance(scenario.topology, Topology):
         topology, topology_document = scenario.topology, document

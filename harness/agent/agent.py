@@ -9,7 +9,7 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 | prepare | task (harness.agent.task)            | prepared: warm (whether it is known to be connected)               |
 | go      | at: s, CLOCK_MONOTONIC of this host; | going: at                                                          |
 |         | [schedule], [count]: of this stretch |                                                                    |
-| quiesce | timeout_s: longest wait              | quiesced: drained, in_flight, reading (harness.agent.reading)      |
+| quiesce | timeout_s: longest wait; [pause_s]   | quiesced: drained, in_flight, reading (harness.agent.reading)      |
 | inspect | what: "types", "trace" or            | inspected: types (count by type) / sites (growth since the last    |
 |         | "holders" with names: of types       | trace) / holders (chains by type); see harness.agent.attribution   |
 | report  |                                      | report: totals, failures (the table), records, lost_records        |
@@ -135,7 +135,7 @@ class Agent:
             raise ValueError("prepare comes before go")
         return {"type": "going", "at": at}
 
-    def do_quiesce(self, timeout_s: float = 30.0) -> dict[str, Any]:
+    def do_quiesce(self, timeout_s: float = 30.0, pause_s: float = 0.2) -> dict[str, Any]:
         drained = self._client is None or self._client.drain(timeout_s)
         if self._records is not None:
             self._records.flush()
@@ -143,7 +143,7 @@ class Agent:
             "type": "quiesced",
             "drained": drained,
             "in_flight": self._tally.in_flight,
-            "reading": quiesced_reading(),
+            "reading": quiesced_reading(pause_s),
         }
 
     def do_inspect(self, what: str, names: list[str] | None = None) -> dict[str, Any]:

@@ -23,6 +23,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "schema": "harness.cli.inspect:schema",
         "report": "harness.cli.report:report",
         "links": "harness.cli.links:links",
+        "gate": "harness.cli.gate:gate",
+        "baseline": "harness.cli.baseline:baseline",
+        "calibrate": "harness.cli.calibrate:calibrate",
         "cleanup": "harness.cli.cleanup:cleanup",
     }
 )

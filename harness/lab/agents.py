@@ -182,12 +182,12 @@ class AgentHandle:
         if self._talk.ended or self.process.poll() is not None:
             raise self._talk.failure("died")
 
-    def quiesce(self, timeout_s: float) -> Mapping[str, Any]:
-        """Wait at most timeout_s for the load to end, collect garbage, read memory.
+    def quiesce(self, timeout_s: float, *, pause_s: float = 0.2) -> Mapping[str, Any]:
+        """Wait at most timeout_s for the load to end, pause, collect garbage, read memory.
 
         Keys of the answer: drained, in_flight, reading (see harness.agent.reading).
         """
-        return self._talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s)
+        return self._talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s, pause_s=pause_s)
 
     def inspect(self, what: str, timeout_s: float = 120.0, **arguments: Any) -> Mapping[str, Any]:
         """Ask what its memory is made of: "types", "trace", or "holders" with `names`; see harness.agent.agent."""

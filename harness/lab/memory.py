@@ -21,6 +21,7 @@ from harness.lab.disturb import make_disturbance
 from harness.lab.observer import Observer
 from harness.links.protocol import LinkShaper
 from harness.memory.attribution import attribute
+from harness.memory.host_calibration import read_calibration
 from harness.memory.result import Attribution, DoseResult, MemoryResult, RoleResult, judge_role, worst
 from harness.model.memory import KINDS
 from harness.plan.cell import AgentPlan, CellPlan
@@ -107,7 +108,11 @@ class _Doses:
                 start = time.monotonic()
                 taken[dose.name].append(self._measure(dose, 0, repetition))
                 began[dose.name] += time.monotonic() - start
-        return MemoryResult(tuple(self._settle(d, taken[d.name], began[d.name]) for d in self.memory.doses))
+        calibration = read_calibration()
+        return MemoryResult(
+            tuple(self._settle(d, taken[d.name], began[d.name]) for d in self.memory.doses),
+            calibration.sentence() if calibration else "",
+        )
 
     def _settle(self, dose: DosePlan, taken: list[_Taken], seconds: float) -> DoseResult:
         """The verdict on a dose; doubles it while that is open, and attributes a leak."""
@@ -256,10 +261,11 @@ class _Doses:
 
     def _read(self, agents: Mapping[str, AgentHandle], dose: DosePlan, operations: int) -> dict[str, dict[str, Any]]:
         """A reading of each process at rest."""
-        if "server" in agents:
+        # A call has reached its server when it is answered; a cast only some time after it was sent.
+        if "server" in agents and dose.client.task["pattern"] in ("rpc-cast", "rpc-fanout", "notify"):
             _settled(agents["server"])
         rows = {}
-        answers = in_parallel(agents.values(), lambda agent: agent.quiesce(30.0))
+        answers = in_parallel(agents.values(), lambda agent: agent.quiesce(30.0, pause_s=self.memory.pause_s))
         for (role, agent), answer in zip(agents.items(), answers, strict=True):
             if not answer["drained"]:
                 raise AgentFailure(f"{answer['in_flight']} operations never ended", where=agent.name)

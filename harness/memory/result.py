@@ -89,9 +89,15 @@ class DoseResult:
 
 @dataclass(frozen=True, slots=True)
 class MemoryResult:
-    """All doses of one cell."""
+    """All doses of one cell.
+
+    Attributes:
+        doses: the doses.
+        calibration: what this host's calibration says of such verdicts, "" where it has none.
+    """
 
     doses: tuple[DoseResult, ...]
+    calibration: str = ""
 
     @property
     def state(self) -> State:
@@ -114,7 +120,7 @@ class MemoryResult:
                 for role in dose.roles
             ]
             doses.append(data)
-        return {"schema": SCHEMA, "state": self.state, "doses": doses}
+        return {"schema": SCHEMA, "state": self.state, "calibration": self.calibration, "doses": doses}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MemoryResult:
@@ -133,7 +139,7 @@ class MemoryResult:
                 for role in item["roles"]
             )
             doses.append(DoseResult(**{**item, "roles": roles}))
-        return cls(tuple(doses))
+        return cls(tuple(doses), str(data.get("calibration", "")))
 
 
 def _attribution(data: Mapping[str, Any] | None) -> Attribution | None:

@@ -166,7 +166,11 @@ class MemorySpec(Frozen):
     doublings: int = Field(
         default=2, ge=0, le=8, description="how often an undecided dose is doubled before it stays inconclusive"
     )
+    pause: Duration = Field(default=0.2, ge=0, le=60, description="rest before each reading")
     limits: Limits = Field(default_factory=Limits, description="what counts as a leak in every dose")
+    budgets: dict[Literal["client", "server"], Size] = Field(
+        default_factory=dict, description="anonymous memory a process may hold at rest, by role; checked by the gate"
+    )
     attribute: bool = Field(default=True, description="whether a leak is followed by a run that says what leaks")
 
     @model_validator(mode="after")

@@ -79,6 +79,7 @@ class MemoryPlan:
     repetitions: int
     doublings: int
     attribute: bool
+    pause_s: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
             )
         )
     return MemoryPlan(
-        tuple(doses), spec.blocks, spec.warmup_blocks, spec.repetitions, spec.doublings, attribute=spec.attribute
+        tuple(doses), spec.blocks, spec.warmup_blocks, spec.repetitions, spec.doublings, spec.attribute, spec.pause
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.report.answer import Answer
     from harness.report.findings import Findings
 
-__all__ = ["markdown", "run_markdown"]
+__all__ = ["markdown", "run_markdown", "table_markdown"]
 
 #: Tables a Markdown reader gets; the others are for the page and the CSV files.
 _SHOWN = ("memory-verdicts", "memory-attribution", "latency", "delivery", "resources", "links", "cells")
@@ -31,11 +31,12 @@ def markdown(title: str, about: str, said: Answer, tables: Sequence[Table]) -> s
     blocks = [f"# {_escape(title)}"]
     blocks += [f"> **Warning.** {_escape(text)}" for text in said.warnings]
     blocks += ["\n".join(f"- {_escape(text)}" for text in said.sentences), about]
-    blocks += [_table(table) for table in tables]
+    blocks += [table_markdown(table) for table in tables]
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(table: Table) -> str:
+def table_markdown(table: Table) -> str:
+    """A table with its title and note."""
     rows = [
         _row([column.name for column in table.columns]),
         "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",

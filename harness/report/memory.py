@@ -21,6 +21,9 @@ _SHOWN = ("blocks", "heap", "anonymous", "fds", "threads")
 _UNIT = {"blocks": "blocks", "heap": "B", "anonymous": "B", "fds": "descriptors", "threads": "threads"}
 
 
+_UNCALIBRATED = "How often such verdicts are right on this host has not been measured: harness calibrate does."
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryFinding:
     """The memory verdicts of one system.
@@ -63,7 +66,7 @@ def memory_sentences(findings: Sequence[MemoryFinding]) -> list[str]:
         if clean:
             least = _least(finding)
             found.append(f"No leak on {finding.label} under {', '.join(clean)}" + (f"; {least}" if least else "") + ".")
-    return found
+    return found + list(dict.fromkeys(f.result.calibration or _UNCALIBRATED for f in findings))
 
 
 def _remedy(dose: DoseResult, role: RoleResult) -> str:

@@ -15,7 +15,7 @@ from harness.report.tables import Table, run_tables
 if TYPE_CHECKING:
     from harness.report.findings import Findings
 
-__all__ = ["print_findings"]
+__all__ = ["print_findings", "print_table"]
 
 #: Tables a terminal gets, and the width from which it gets their detail columns.
 _SHOWN = ("memory-verdicts", "latency", "delivery", "resources", "links")
@@ -36,6 +36,12 @@ def print_findings(findings: Findings, console: Console | None = None) -> None:
         if table.id in _SHOWN:
             console.print()
             console.print(_rich(table, detailed=console.width >= _WIDE))
+
+
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Print one table."""
+    console = console or Console()
+    console.print(_rich(table, detailed=console.width >= _WIDE))
 
 
 def _rich(table: Table, *, detailed: bool) -> RichTable:

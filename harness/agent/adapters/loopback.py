@@ -45,16 +45,33 @@ class LoopbackAdapter:
             raise TaskError(f"url: {task.url!r} is not {_SCHEME}/DIRECTORY")
         if task.role == "server" and not task.url:
             raise TaskError("url: servers need one; without it a client's operations end in its own process")
-        if task.pattern in CHURN:
+        if task.pattern in CHURN and task.pattern != "churn-connect":
             raise TaskError(f"pattern: the loopback adapter has no {task.pattern}")
         if task.behaviour.requeue_fraction:
             raise TaskError("behaviour.requeue_fraction: there is no queue to give anything back to")
 
     def open_sender(self, task: Task) -> Sender:
+        if task.pattern == "churn-connect":
+            return _ConnectSender()
         return _SocketSender(task) if task.url else _InProcess(task)
 
     def open_receiver(self, task: Task, handler: Handler) -> Receiver:
         return _Receiver(task, handler)
+
+
+class _ConnectSender:
+    """Makes a connection and closes it: a pair of sockets, since there is nothing to connect to."""
+
+    def warm_up(self) -> bool:
+        return True
+
+    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        for end in socket.socketpair():
+            end.close()
+        return NOBODY
+
+    def close(self) -> None:
+        pass
 
 
 class _InProcess:

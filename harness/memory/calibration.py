@@ -1,0 +1,210 @@
+"""Calibration: how often the verdict is right on this host, measured with leaks made on purpose. Pure.
+
+Every check is what a user's check is: a dose in R fresh processes, its verdict. The share of wrong verdicts is given
+with the exact (Clopper-Pearson) bounds on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scipy.stats import beta
+
+from harness.memory.result import MemoryResult
+
+__all__ = ["SCHEMA", "SETTINGS", "Calibration", "Rate", "Setting", "bounds", "scenario_of", "tally"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing to calibrate with.
+
+    Attributes:
+        name: what it is called in tables; also the beginning of its doses' names.
+        kind: the kind of dose.
+        count: operations per block.
+        leak: the leak made on purpose ({} for none); see harness.model.memory.LeakFault.
+        multiple: the leak as a multiple of the limit, 0 for none, None where it is of another kind.
+    """
+
+    name: str
+    kind: str
+    count: int
+    leak: Mapping[str, Any]
+    multiple: float | None = None
+
+
+#: The limit is 0.1 blocks per message, 0.5 per cycle.
+SETTINGS: tuple[Setting, ...] = (
+    Setting("clean", "call", 200, {}, 0.0),
+    Setting("half", "call", 200, {"what": "objects", "per_operation": 0.05}, 0.5),
+    Setting("at", "call", 200, {"what": "objects", "per_operation": 0.1}, 1.0),
+    Setting("double", "call", 200, {"what": "objects", "per_operation": 0.2}, 2.0),
+    Setting("fourfold", "call", 200, {"what": "objects", "per_operation": 0.4}, 4.0),
+    Setting("native", "call", 200, {"what": "bytes", "per_operation": 1.0, "size": 100}),
+    Setting("descriptor", "call", 20, {"what": "fds", "per_operation": 1.0}),
+    Setting("thread", "call", 10, {"what": "threads", "per_operation": 1.0}),
+    Setting("connect", "connect", 20, {}, 0.0),
+    Setting("connect-object", "connect", 20, {"what": "objects", "per_operation": 1.0}, 2.0),
+    Setting("connect-native", "connect", 20, {"what": "bytes", "per_operation": 1.0, "size": 100}),
+    Setting("connect-descriptor", "connect", 10, {"what": "fds", "per_operation": 1.0}),
+)
+
+
+def scenario_of(
+    settings: Sequence[tuple[Setting, int]], *, system: Mapping[str, Any], repetitions: int
+) -> dict[str, Any]:
+    """The scenario that makes so many checks of each setting, as its file would say it.
+
+    Args:
+        settings: with the number of checks of each.
+        system: bus and stack of the one system.
+    """
+    doses = {}
+    for setting, checks in settings:
+        for number in range(1, checks + 1):
+            dose: dict[str, Any] = {"kind": setting.kind, "count": setting.count}
+            if setting.leak:
+                size = {"size": f"{setting.leak['size']}B"} if "size" in setting.leak else {}
+                dose["leak"] = {**setting.leak, **size}
+            doses[f"{setting.name}-x{number}"] = dose
+    return {
+        "name": "calibrate",
+        "title": "how often the memory verdict is right on this host",
+        "topology": {"name": "one-site", "sites": ["here"]},
+        "systems": {"calibrated": dict(system)},
+        "memory": {
+            "doses": doses,
+            "repetitions": repetitions,
+            "doublings": 0,
+            "attribute": False,
+            "pause": "50ms",
+        },
+    }
+
+
+def bounds(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a proportion (Clopper & Pearson, Biometrika 26, 1934)."""
+    rest = (1 - confidence) / 2
+    low = float(beta.ppf(rest, hits, of - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - rest, hits + 1, of - hits)) if hits < of else 1.0
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How the checks of one setting came out.
+
+    Attributes:
+        setting: its name.
+        system: what was calibrated.
+        multiple: the leak as a multiple of the limit; 0: none was made; None: of another kind.
+        leak: what was leaked per operation, in words; "" for nothing.
+        checks, called: how many checks, and how many of them said leak.
+        open: how many were inconclusive.
+        low, high: exact 95 % bounds on the share that says leak.
+        growth: mean growth measured of the metric that was leaked, per operation.
+        spread: standard deviation of it between processes.
+    """
+
+    setting: str
+    system: str
+    multiple: float | None
+    leak: str
+    checks: int
+    called: int
+    open: int
+    low: float
+    high: float
+    growth: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a host's calibration says.
+
+    Attributes:
+        made: when, ISO 8601.
+        host: facts about the machine.
+        repetitions: processes per check.
+        rates: by setting.
+    """
+
+    made: str
+    host: Mapping[str, Any]
+    repetitions: int
+    rates: tuple[Rate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError."""
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}, not {SCHEMA}")
+        return cls(data["made"], data["host"], data["repetitions"], tuple(Rate(**rate) for rate in data["rates"]))
+
+    def sentence(self) -> str:
+        """What verdicts quote."""
+        clean = [rate for rate in self.rates if rate.multiple == 0 and not rate.leak]
+        called, of = sum(rate.called for rate in clean), sum(rate.checks for rate in clean)
+        parts = []
+        if of:
+            parts.append(f"{called} of {of} clean checks were called a leak (at most {bounds(called, of)[1]:.1%})")
+        double = [rate for rate in self.rates if rate.multiple == 2.0]
+        called, of = sum(rate.called for rate in double), sum(rate.checks for rate in double)
+        if of:
+            parts.append(f"{called} of {of} leaks of twice the limit were found (at least {bounds(called, of)[0]:.1%})")
+        return f"Calibrated on this host on {self.made[:10]}: " + ", and ".join(parts) + "." if parts else ""
+
+
+_METRIC = {"objects": "blocks", "bytes": "heap", "fds": "fds", "threads": "threads"}
+
+
+def tally(results: Mapping[str, MemoryResult], settings: Sequence[Setting], servers: bool = True) -> Iterator[Rate]:
+    """How the checks of each setting came out, by system.
+
+    Args:
+        results: by system.
+        servers: whether the servers of all checks count as clean checks of their own.
+    """
+    for system, result in results.items():
+        for setting in settings:
+            states: list[str] = []
+            slopes: list[float] = []
+            metric = _METRIC.get(str(setting.leak.get("what", "objects")), "blocks")
+            for dose in result.doses:
+                if dose.name.rsplit("-x", 1)[0] == setting.name:
+                    for role in dose.roles:
+                        if role.role == "client":
+                            states.append(role.verdict.state)
+                            if metric in role.verdict.growths:
+                                slopes += role.verdict.growths[metric].slopes
+            if states:
+                leak = dict(setting.leak)
+                told = f"{leak['per_operation']:g} {leak['what']}" if leak else ""
+                yield _rate(setting.name, system, setting.multiple, told, states, slopes)
+        if servers:
+            others = [role.verdict for dose in result.doses for role in dose.roles if role.role == "server"]
+            each = [slope for verdict in others for slope in verdict.growths["blocks"].slopes]
+            if others:
+                yield _rate("servers", system, 0.0, "", [verdict.state for verdict in others], each)
+
+
+def _rate(
+    name: str, system: str, multiple: float | None, leak: str, states: Sequence[str], slopes: Sequence[float]
+) -> Rate:
+    called = states.count("leak")
+    mean = sum(slopes) / len(slopes) if slopes else 0.0
+    spread = (sum((s - mean) ** 2 for s in slopes) / (len(slopes) - 1)) ** 0.5 if len(slopes) > 1 else 0.0
+    low, high = bounds(called, len(states))
+    return Rate(
+        name, system, multiple, leak, len(states), called, states.count("inconclusive"), low, high, mean, spread
+    )

@@ -1,0 +1,55 @@
+"""A host's calibration as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.report import numbers
+from harness.report.tables import Column, Table
+
+if TYPE_CHECKING:
+    from harness.memory.calibration import Calibration
+
+__all__ = ["calibration_table"]
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """How the checks of each setting came out."""
+    return Table(
+        "calibration",
+        "How often the memory verdict is right",
+        f"A check is a dose in {calibration.repetitions} fresh processes and its verdict. Bounds are exact "
+        "(Clopper and Pearson) at 95 %, on the share that says leak. Growth: of what was leaked, per operation.",
+        (
+            Column("System", "system"),
+            Column("Setting", "setting"),
+            Column("Leaked per operation", "leaked"),
+            Column("Checks", "checks", numbers.count),
+            Column("Leak", "called", numbers.count),
+            Column("Open", "open", numbers.count),
+            Column("Low", "low", _share),
+            Column("High", "high", _share),
+            Column("Growth", "growth", numbers.number),
+            Column("Spread", "spread", numbers.number),
+        ),
+        tuple(
+            (
+                rate.system,
+                rate.setting,
+                rate.leak or "nothing",
+                rate.checks,
+                rate.called,
+                rate.open,
+                rate.low,
+                rate.high,
+                rate.growth,
+                rate.spread,
+            )
+            for rate in calibration.rates
+        ),
+        lead=1,
+    )
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
