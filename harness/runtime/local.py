@@ -31,6 +31,7 @@ from typing import IO, Any
 from harness.errors import LabFailure, MissingCapability
 from harness.plan.cell import LabPlan
 from harness.runtime.host_files import HostFiles
+from harness.runtime.local_network import gateway_interface, link_local_commands, network_commands
 from harness.runtime.protocol import WAN, Completed
 
 __all__ = ["LocalProcess", "LocalRuntime"]
@@ -314,23 +315,18 @@ class LocalRuntime:
         self._wait_for_interfaces(plan)
 
     def _wait_for_interfaces(self, plan: LabPlan) -> None:
-        """The kernel announces new interfaces with up to a second's delay; until then IPv6 does not use them.
-
-        An interface's link-local address appears last.
-        """
-        wanted = {WAN: len(plan.sites), **{node.name: 1 for node in plan.nodes}}
-        ask = [{"argv": ["ip", "-n", name, "-6", "-o", "address", "show", "scope", "link"]} for name in wanted]
+        commands, counts = zip(*link_local_commands(plan), strict=True)
         deadline = time.monotonic() + 10.0
         while any(
             "tentative" in text or len(text.splitlines()) != count
-            for text, count in zip(self._batch(ask), wanted.values(), strict=True)
+            for text, count in zip(self._batch(list(commands)), counts, strict=True)
         ):
             if time.monotonic() > deadline:
                 raise LabFailure("the lab's interfaces do not come up", where=self._run_id, remedy="see lab.log")
             time.sleep(0.05)
 
     def interface(self, site: str) -> str:
-        return _gateway_interface(self._opened().site(site).index)
+        return gateway_interface(self._opened().site(site).index)
 
     def _opened(self) -> LabPlan:
         if self._plan is None:
@@ -443,97 +439,3 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
     with contextlib.suppress(OSError):
         pipe.write(data)
         pipe.close()
-
-
-def _gateway_interface(site_index: int) -> str:
-    return f"site{site_index}"
-
-
-def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
-    """The set-up of a lab's network as commands for its supervisor: pure, in order (see the module's picture).
-
-    Returns:
-        [{"argv": [...], "input": "..."}], to be run in the lab's root network namespace.
-    """
-
-    def ip(lines: list[str], netns: str | None = None) -> dict[str, Any]:
-        space = ["-n", netns] if netns else []
-        return {"argv": ["ip", *space, "-batch", "-"], "input": "".join(line + "\n" for line in lines)}
-
-    def sysctl(netns: str, settings: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            "argv": [
-                "ip",
-                "netns",
-                "exec",
-                netns,
-                "sysctl",
-                "-q",
-                "-w",
-                *(f"{key}={value}" for key, value in settings.items()),
-            ]
-        }
-
-    numbered = list(enumerate(plan.nodes, start=1))
-    commands = [
-        ip(["netns add " + WAN, *(f"netns add {node.name}" for node in plan.nodes)]),
-        # Without duplicate address detection IPv6 works at once instead of a second later; must precede the links.
-        *(sysctl(name, {"net.ipv6.conf.default.dad_transmits": "0"}) for name in (WAN, *(n.name for n in plan.nodes))),
-        ip(
-            [
-                *(f"link add br{site.index} type bridge forward_delay 0 mcast_snooping 0" for site in plan.sites),
-                *(
-                    f"link add gw{site.index} type veth peer name {_gateway_interface(site.index)} netns {WAN}"
-                    for site in plan.sites
-                ),
-                *(f"link add n{number} type veth peer name eth0 netns {node.name}" for number, node in numbered),
-                *(f"link set gw{site.index} master br{site.index}" for site in plan.sites),
-                *(f"link set n{number} master br{plan.site(node.site).index}" for number, node in numbered),
-                *(f"link set br{site.index} addrgenmode none up" for site in plan.sites),
-                *(f"link set gw{site.index} addrgenmode none up" for site in plan.sites),
-                *(f"link set n{number} addrgenmode none up" for number, node in numbered),
-            ]
-        ),
-        sysctl(
-            WAN,
-            {
-                "net.ipv4.ip_forward": "1",
-                "net.ipv6.conf.all.forwarding": "1",
-                "net.ipv4.conf.all.rp_filter": "0",
-                "net.ipv4.conf.default.rp_filter": "0",
-                "net.ipv4.conf.all.send_redirects": "0",
-                "net.ipv4.conf.default.send_redirects": "0",
-            },
-        ),
-        {"argv": ["ip", "netns", "exec", WAN, "iptables", "-P", "FORWARD", "DROP"]},
-        {"argv": ["ip", "netns", "exec", WAN, "ip6tables", "-P", "FORWARD", "DROP"]},
-        ip(
-            ["link set lo up"]
-            + [
-                line
-                for site in plan.sites
-                for line in (
-                    f"address add {site.gateway}/{site.subnet.split('/')[1]} dev {_gateway_interface(site.index)}",
-                    f"address add {site.gateway6}/64 dev {_gateway_interface(site.index)} nodad",
-                    f"link set {_gateway_interface(site.index)} up",
-                )
-            ],
-            WAN,
-        ),
-    ]
-    for node in plan.nodes:
-        site = plan.site(node.site)
-        commands.append(
-            ip(
-                [
-                    "link set lo up",
-                    f"address add {node.address}/{site.subnet.split('/')[1]} dev eth0",
-                    f"address add {node.address6}/{site.subnet6.split('/')[1]} dev eth0 nodad",
-                    "link set eth0 up",
-                    f"route add default via {site.gateway}",
-                    f"route add ::/0 via {site.gateway6}",
-                ],
-                node.name,
-            )
-        )
-    return commands
