@@ -107,7 +107,7 @@ def take_ledger(record: CellRecord, operations: Mapping[str, Any], deliveries: M
         reached = [server for server in servers if server.workload == client.workload]
         row = _account(client, mine, arrived, reached)
         rows.append(row)
-        faults += _faults_of(client, row, len(np.unique(mine["seq"])), excused=_excused(client, reached))
+        faults += _faults_of(client, row, len(_distinct(mine["seq"])), excused=_excused(client, reached))
     faults += _strangers(deliveries["peer"], clients)
     faults += [fault for client in clients if (fault := _miscounted(client))]
     return Ledger(tuple(rows), tuple(faults))
@@ -140,11 +140,11 @@ def _account(
     for server in servers:
         copy_by_server[server.index] = copy_names.index(_copy_of(client.pattern, server))
     copies = arrived["seq"].astype(np.uint64) << np.uint64(16) | copy_by_server[arrived["agent"]]
-    distinct = np.unique(copies)
+    distinct = _distinct(copies)
     numbers = distinct >> np.uint64(16)
     ok = mine["status"] == 0
-    delivered = _count_in(numbers, np.unique(mine["seq"][ok]))
-    failed_delivered = _count_in(numbers, np.unique(mine["seq"][~ok]))
+    delivered = _count_in(numbers, _distinct(mine["seq"][ok]))
+    failed_delivered = _count_in(numbers, _distinct(mine["seq"][~ok]))
     accepted_by_target = np.bincount(mine["target"][ok])
     expected = sum(int(n) * _copies_due(client, target, servers) for target, n in enumerate(accepted_by_target) if n)
     finished = len(mine["seq"])
@@ -164,6 +164,13 @@ def _account(
         unrecorded=len(distinct) - delivered - failed_delivered,
         failures=_failures(client, mine["status"]),
     )
+
+
+def _distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """The distinct values, ascending. By sorting: what comes nearly sorted is sorted in no time, and numpy's own
+    `unique` hashes, which takes ten times as long."""
+    ordered = np.sort(values, kind="stable")
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def _count_in(numbers: NDArray[np.uint64], wanted: NDArray[Any]) -> int:
