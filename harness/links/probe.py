@@ -27,7 +27,7 @@ __all__ = ["Probing", "probe_links", "require_declared"]
 Family = Literal[4, 6]
 
 #: The longest an echo is waited for beyond its declared round trip, seconds.
-_PATIENCE_S = 0.4
+_PATIENCE_S = 0.7
 _START_S = 20.0
 
 
