@@ -16,6 +16,7 @@ from harness.model.geography import FIBRE_KM_PER_S, fibre_delay_s, great_circle_
 from harness.model.link_classes import LINK_CLASSES
 from harness.model.link_spec import BurstLoss
 from harness.model.links import GilbertElliott, Impairment, effective, severed
+from harness.model.timeline import LinkEvent
 from harness.model.topology import Topology
 from harness.plan.cell import LinkPlan
 from harness.plan.links import directed_links
@@ -207,3 +208,11 @@ def test_the_world_is_as_far_as_it_should_be() -> None:
     assert len(rtt_s) == 42
     assert rtt_s["paris", "new-york"] == pytest.approx(0.086, abs=0.002)
     assert rtt_s["paris", "sydney"] == pytest.approx(0.249, abs=0.003)
+
+
+def test_the_examples_in_the_documentation_are_good() -> None:
+    text = Path(__file__, "../../../topologies/README.md").resolve().read_text()
+    topology, timeline = (parse_document(block.split("```")[0], "README.md") for block in text.split("```yaml\n")[1:])
+    assert directed_links(validate(topology, Topology))
+    for event in timeline.data["timeline"]:
+        LinkEvent.model_validate(event)
