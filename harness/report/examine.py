@@ -9,10 +9,11 @@ import pandas as pd
 import yaml
 
 from harness.agent.records import REQUEUED, STARVED, WARMUP
+from harness.analysis.compatibility import parts_of
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, Ledger, take_ledger
 from harness.analysis.grouping import group_rows
-from harness.analysis.latency import Pair, PairSamples, merge, summarise
-from harness.analysis.quantiles import nines_grid, quantile, quantiles
+from harness.analysis.latency import Pair, PairSamples, Summary, merge, summarise
+from harness.analysis.quantiles import nines_grid, quantiles
 from harness.analysis.resources import summarise_resources
 from harness.analysis.soundness import below_floor, generator_saturated, unsteady
 from harness.analysis.timeline import Timeline, per_window
@@ -53,7 +54,7 @@ def examine(run: Run) -> Findings:
         system = _system(used)
         for cell in used:
             try:
-                finding, samples = _read_cell(cell, system)
+                finding, samples = _read_cell(run, cell, system)
             except DamagedResult as error:
                 problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
                 continue
@@ -135,7 +136,7 @@ def _stands_in(record: CellRecord) -> bool:
     return any(bus.get("stand_in") for bus in record.facts.get(facts.BUSES, {}).values())
 
 
-def _read_cell(cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
+def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
     ledger = _ledger(cell, record)
@@ -143,9 +144,12 @@ def _read_cell(cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, Pair
     planned = _planned(record)
     samples: dict[Pair, PairSamples] = {}
     timelines: dict[Pair, Timeline] = {}
+    latencies: dict[Pair, Summary] = {}
     operations = 0
     for pair, rows, columns in _operations(cell, record):
-        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), _round_trip(pair, planned))
+        round_trip = _round_trip(pair, planned)
+        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), round_trip)
+        latencies[pair] = summarise(measured.headline(round_trip=round_trip)[1])
         samples[pair] = measured
         operations += len(rows)
     processes = _processes(cell, record)
@@ -157,7 +161,10 @@ def _read_cell(cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, Pair
         reasons=tuple(cell.reasons),
         agents=cell.agents,
         ledger=ledger,
+        latencies=latencies,
+        succeeded={pair: len(measured.response) for pair, measured in samples.items()},
         timelines=timelines,
+        parts=parts_of(record, run.manifest.host, run.manifest.harness),
         events=tuple(record.events),
         samples=processes,
         resources=summarise_resources(processes, record.phases),
@@ -290,7 +297,6 @@ def _pair_findings(
         floor_s = plan.floor_s if plan and measure != "acceptance" else float("nan")
         summary, delay = summarise(headline), summarise(merged.delay)
         levels = nines_grid(len(headline))
-        each = [samples.headline(round_trip=round_trip)[1] for _, samples in runs]
         doubts = [
             ("the load generator was late", generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved)),
             ("below the floor", below_floor(summary.p50_ms, floor_s)),
@@ -313,8 +319,8 @@ def _pair_findings(
             service=summarise(merged.service),
             delay=delay,
             failed=merged.failed,
-            run_p50_ms=tuple(quantile(values, 0.5) / 1e6 for values in each),
-            run_p99_ms=tuple(quantile(values, 0.99) / 1e6 for values in each),
+            run_p50_ms=tuple(finding.latencies[pair].p50_ms for finding, _ in runs),
+            run_p99_ms=tuple(finding.latencies[pair].p99_ms for finding, _ in runs),
             levels=levels,
             grid_ms=quantiles(headline, levels) / 1e6,
             doubts=tuple(Doubt(kind, why) for kind, why in doubts if why),

@@ -105,7 +105,10 @@ class CellFinding:
         state, reasons: what it may be used for, and why.
         agents: its agents by index.
         ledger: its delivery ledger.
+        latencies: the headline's percentiles by pair.
+        succeeded: measured operations that succeeded, by pair.
         timelines: the headline's percentiles second by second, by pair.
+        parts: what it is made of (harness.analysis.compatibility).
         events: what happened during it.
         samples: its process samples with a `site` column.
         resources: harness.analysis.resources.summarise_resources of them.
@@ -122,7 +125,10 @@ class CellFinding:
     reasons: tuple[str, ...]
     agents: Mapping[int, AgentRecord]
     ledger: Ledger
+    latencies: Mapping[Pair, Summary]
+    succeeded: Mapping[Pair, int]
     timelines: Mapping[Pair, Timeline]
+    parts: Mapping[str, Any]
     events: tuple[EventRecord, ...]
     samples: pd.DataFrame
     resources: pd.DataFrame
