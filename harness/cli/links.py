@@ -16,7 +16,7 @@ from harness.links.registry import choose_shaper
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
 from harness.plan.links import directed_links
-from harness.runtime.registry import make_runtime
+from harness.runtime.registry import choose_runtime, make_runtime
 
 __all__ = ["links"]
 
@@ -40,7 +40,7 @@ def probe(topology: Path, runtime: str, backend: str, throughput: float, ipv6: b
     plan = LabPlan(sites, nodes, directed_links(parsed))
     with (
         tempfile.TemporaryDirectory() as logs,
-        make_runtime(runtime, f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
+        make_runtime(choose_runtime(runtime)[0], f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
     ):
         lab.open(plan)
         shaper = choose_shaper(lab, backend)

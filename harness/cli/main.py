@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "gate": "harness.cli.gate:gate",
         "baseline": "harness.cli.baseline:baseline",
         "calibrate": "harness.cli.calibrate:calibrate",
+        "images": "harness.cli.images:images",
+        "doctor": "harness.cli.doctor:doctor",
         "cleanup": "harness.cli.cleanup:cleanup",
     }
 )

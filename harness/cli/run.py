@@ -20,7 +20,13 @@ __all__ = ["run"]
 
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--runtime", default="local", show_default=True, metavar="NAME", help="Where nodes live: local or fake.")
+@click.option(
+    "--runtime",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="Where nodes live: docker, local or fake; auto: docker where an engine answers, else local.",
+)
 @click.option("--links", default="auto", show_default=True, metavar="NAME", help="Link backend: auto, netem, nfqueue.")
 @click.option("--system", "systems", multiple=True, metavar="NAME", help="Only this system; may be repeated.")
 @click.option(

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import tarfile
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import StackFailure
-from harness.images.recipes import Recipe
+from harness.images.recipes import MADE_BASE, OWN, Recipe
 from harness.images.sources import image_id
 from harness.runtime.docker.engine import Engine, engine_errors
 from harness.stack.hints import remedy_for
 
-__all__ = ["Built", "build", "built_already", "passing_files"]
+__all__ = ["Built", "build", "built_already", "name_of", "passing_files"]
 
 Say = Callable[[str, str], None]
 
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _AUTHORITIES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+#: Variables that say which package index to use, here: what pip and uv read there.
 _INDEX = (
-    ("index-url", ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")),
-    ("extra-index-url", ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL")),
-    ("trusted-host", ("PIP_TRUSTED_HOST",)),
+    (("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"), ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")),
+    (("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"), ("UV_INDEX", "PIP_EXTRA_INDEX_URL")),
+    (("UV_INSECURE_HOST", "PIP_TRUSTED_HOST"), ("UV_INSECURE_HOST", "PIP_TRUSTED_HOST")),
 )
+_CA = "/build/ca.pem"
 _LAST_LINES = 25
 
 
@@ -45,28 +49,36 @@ def passing_files() -> dict[str, str]:
 
     They are there while building only, not in the image. Proxies go as build arguments, which engines do not keep.
     """
-    lines = ["[global]"]
-    for option, variables in _INDEX:
-        value = next((os.environ[name] for name in variables if os.environ.get(name)), "")
-        urls = [url for url in value.split() if not url.startswith("file:")]
-        if urls:
-            lines.append(f"{option} = {' '.join(urls)}")
+    found: dict[str, str] = {}
+    for said, read in _INDEX:
+        value = next((os.environ[name] for name in said if os.environ.get(name)), "")
+        value = " ".join(one for one in value.split() if not one.startswith("file:"))
+        if value:
+            found |= dict.fromkeys(read, value)
     authorities = next((os.environ[name] for name in _AUTHORITIES if os.environ.get(name)), "")
     try:
         certificates = Path(authorities).read_text() if authorities else ""
     except OSError:
         certificates = ""
-    return {"pip.conf": "\n".join([*lines, ""]), "ca.pem": certificates}
+    if certificates:
+        found |= {"PIP_CERT": _CA, "SSL_CERT_FILE": _CA}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(found.items())]
+    return {"passing.sh": "".join([*lines, "export UV_NO_PROGRESS=1 NO_COLOR=1\n"]), "ca.pem": certificates}
+
+
+def name_of(engine: Engine, recipe: Recipe) -> str | None:
+    """The name a recipe's image has or will have; None while what it is built from is not there. Raises LabFailure."""
+    if recipe.base.startswith(OWN) and recipe.base != MADE_BASE:
+        return recipe.reference(recipe.base)  # a name of ours says what is in it
+    base = image_id(engine, recipe.base)
+    return None if base is None else recipe.reference(base)
 
 
 def built_already(engine: Engine, recipe: Recipe) -> Built | None:
-    """The image of a recipe if the engine has it, and what it is built from. Raises LabFailure."""
-    base = image_id(engine, recipe.base)
-    if base is None:
-        return None
-    reference = recipe.reference(base)
-    found = image_id(engine, reference)
-    return None if found is None else Built(reference, found, cached=True)
+    """The image of a recipe if the engine has it. Raises LabFailure."""
+    reference = name_of(engine, recipe)
+    found = None if reference is None else image_id(engine, reference)
+    return None if reference is None or found is None else Built(reference, found, cached=True)
 
 
 def build(engine: Engine, recipes: Sequence[Recipe], say: Say, *, jobs: int = 2) -> list[Built]:
@@ -77,21 +89,32 @@ def build(engine: Engine, recipes: Sequence[Recipe], say: Say, *, jobs: int = 2)
 
     Raises StackFailure with a build's last lines when all builds have ended.
     """
+    stopped = threading.Event()
 
     def one(recipe: Recipe) -> Built:
-        there = built_already(engine, recipe)
-        return there or _build(engine, recipe, lambda line: say(recipe.title, line))
+        def report(line: str) -> None:
+            if stopped.is_set():
+                raise StackFailure("its build was stopped", where=recipe.title)
+            say(recipe.title, line)
+
+        return built_already(engine, recipe) or _build(engine, recipe, report)
 
     with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="images") as pool:
         futures = [pool.submit(one, recipe) for recipe in recipes]
+        try:
+            wait(futures)
+        except BaseException:
+            # Interrupted: builds end at their next line, and the engine stops what nobody listens to any more.
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [future.result() for future in futures]
 
 
 def _build(engine: Engine, recipe: Recipe, say: Callable[[str], None]) -> Built:
-    base = image_id(engine, recipe.base)
-    if base is None:
+    reference = name_of(engine, recipe)
+    if reference is None:
         raise StackFailure(f"it is built from {recipe.base}, which the engine does not have", where=recipe.title)
-    reference = recipe.reference(base)
     say(f"building {reference}")
     last: deque[str] = deque(maxlen=_LAST_LINES)
     failed = ""

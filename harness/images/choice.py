@@ -49,8 +49,12 @@ class LabImages:
         return self.by_node[node.name][0]
 
     def has_python(self, node: NodePlan) -> bool:
-        """Whether that image is known to have a Python for node-side code."""
-        return PYTHON in (self.by_reference[self.of(node)].programs or ())
+        """Whether one of the node's images is known to have a Python for node-side code."""
+        return any(PYTHON in (self.by_reference[one].programs or ()) for one in self.by_node[node.name])
+
+    def own_programs(self, node: NodePlan) -> tuple[str, ...]:
+        """The programs that are called by name in the node's first image, as far as that is known."""
+        return self.by_reference[self.of(node)].programs or ()
 
     def beside(self, node: NodePlan) -> tuple[Image, ...]:
         """Further images whose programs the node needs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import StackFailure
@@ -18,21 +18,27 @@ __all__ = [
     "BASE",
     "KIND",
     "MADE_BASE",
+    "OWN",
     "PROGRAMS",
     "PYTHON",
     "Recipe",
+    "builder_recipe",
     "fits_debian",
     "python_base",
     "rabbitmq_recipe",
+    "source_only",
     "stack_home",
     "stack_recipe",
     "tools_recipe",
+    "wheel_recipe",
 ]
 
 #: What tools, and Debian's RabbitMQ, are installed on.
 BASE = "debian:bookworm-slim"
 #: The same made from Debian's mirror, where no registry can be reached.
 MADE_BASE = "femdc-harness/debian:bookworm"
+#: How the names of our images begin; but for MADE_BASE they say what is in them.
+OWN = "femdc-harness/"
 #: The Python Debian 12 has: the one stacks can have where no registry can be reached.
 _BASE_PYTHON = "3.11"
 
@@ -44,11 +50,19 @@ PROGRAMS = "femdc-harness.programs"
 #: The Python node-side code runs on, by the name it has on the PATH of every image that has one.
 PYTHON = "python3"
 
-_APT = "apt-get -q update && apt-get -q install -y --no-install-recommends {packages} && rm -rf /var/lib/apt/lists/*"
-_TOOLS = "ca-certificates iproute2 iptables iputils-ping procps python3 python3-venv"
-#: What compiling Python packages takes (python-qpid-proton is built from source), and what the result links to.
-_COMPILE = "gcc libc6-dev libsasl2-dev libssl-dev make pkg-config python3-dev"
-_LINKED = "libsasl2-2 libssl3"
+_APT = (
+    "export DEBIAN_FRONTEND=noninteractive && apt-get -qq update && "
+    "apt-get -qq -o=Dpkg::Use-Pty=0 install -y --no-install-recommends {packages} >/dev/null && "
+    "rm -rf /var/lib/apt/lists/*"
+)
+_TOOLS = "ca-certificates iproute2 iptables iputils-ping libsasl2-2 libssl3 procps python3 python3-venv"
+_COMPILERS = "gcc libc6-dev libsasl2-dev libssl-dev make pkg-config python3-dev"
+#: What clients link to: AMQP 1.0's Proton needs both.
+_LIBRARIES = "libsasl2-2 libssl3"
+#: Packages that come as source only; each is compiled once for all stacks that pin the same version.
+_SOURCE_ONLY = ("python-qpid-proton",)
+_UV = "/opt/uv/bin/uv"
+_READY = ". /build/passing.sh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +87,10 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
     passing_files: Mapping[str, str] = field(default_factory=dict)
 
-    def reference(self, base_id: str) -> str:
-        """The name of the built image, given the identity of the image it is built from."""
-        content = json.dumps([self.kind, base_id, self.dockerfile, sorted(self.files.items())])
-        return f"femdc-harness/{self.kind}:{hashlib.sha256(content.encode()).hexdigest()[:20]}"
+    def reference(self, base: str) -> str:
+        """The name of the built image, given what identifies the image it is built from."""
+        content = json.dumps([self.kind, base, self.dockerfile, sorted(self.files.items())])
+        return f"{OWN}{self.kind}:{hashlib.sha256(content.encode()).hexdigest()[:20]}"
 
     def labels(self) -> dict[str, str]:
         """The labels of the built image."""
@@ -131,34 +145,77 @@ def fits_debian(public_base: str) -> bool:
     return public_base.removeprefix("python:").removesuffix("-slim-bookworm") in (_BASE_PYTHON, "3")
 
 
+def builder_recipe(base: str, uv: str, passing_files: Mapping[str, str]) -> Recipe:
+    """Compilers and uv on a base: stacks are built in it, and nothing runs in it.
+
+    Args:
+        uv: the version of uv; the controller's own, so that every runtime's stacks are resolved alike.
+        passing_files: "passing.sh" and "ca.pem": how this machine reaches its package index.
+    """
+    dockerfile = "\n".join(
+        [
+            "FROM {base}",
+            f"RUN {_APT.format(packages=_COMPILERS)}",
+            "COPY context /build",
+            f"RUN {_READY} && python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv=={uv}"
+            " && rm -r /build",
+            "",
+        ]
+    )
+    return Recipe("builder", f"builder on {base}", base, dockerfile, passing_files=passing_files)
+
+
+def source_only(spec: StackSpec) -> tuple[str, ...]:
+    """The requirements of a stack that must be compiled, as it pins them."""
+    return tuple(line for line in spec.requirements if line.split("=")[0].strip().lower() in _SOURCE_ONLY)
+
+
+def wheel_recipe(requirement: str, builder: str, passing_files: Mapping[str, str]) -> Recipe:
+    """One package compiled to a wheel, in /wheels."""
+    dockerfile = "\n".join(
+        [
+            "FROM {base}",
+            "COPY context /build",
+            f"RUN {_READY} && python3 -m venv /opt/pip && /opt/pip/bin/pip --disable-pip-version-check wheel"
+            " --no-deps --no-cache-dir --wheel-dir /wheels -r /build/requirements.in && rm -r /build",
+            "",
+        ]
+    )
+    files = {"requirements.in": f"{requirement}\n"}
+    return Recipe("wheel", f"compiled {requirement}", builder, dockerfile, (), files, passing_files)
+
+
 def stack_home(spec: StackSpec) -> str:
     """Where a stack's virtual environment is, in its image: the same place for the same packages."""
     content = json.dumps([sorted(spec.requirements), sorted(spec.constraints), spec.python])
     return f"/opt/femdc-harness/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def stack_recipe(spec: StackSpec, base: str, passing_files: Mapping[str, str]) -> Recipe:
-    """A stack: a virtual environment, built with compilers, then copied to an image without.
+def stack_recipe(
+    spec: StackSpec, base: str, builder: str, wheels: Sequence[str], passing_files: Mapping[str, str]
+) -> Recipe:
+    """A stack: a virtual environment made in the builder, on an image without compilers.
 
     Args:
-        base: the image with the Python it is built on.
-        passing_files: "pip.conf" and "ca.pem", where this machine needs them to reach its package index.
+        base: the image with the Python it is made for.
+        builder: the builder on that base.
+        wheels: images with the packages that were compiled for it.
     """
     home = stack_home(spec)
-    pip = f"{home}/bin/pip --disable-pip-version-check --no-input"
-    steps = [f"python3 -m venv {home}"]
+    install = f"{_UV} pip install --python {home}/bin/python --compile-bytecode --no-cache --find-links /wheels"
+    steps = [_READY, "mkdir -p /wheels", f"{_UV} venv --quiet --no-project --python python3 {home}"]
     if spec.requirements:
-        steps.append(f"{pip} install --no-cache-dir --quiet -c /build/constraints.in -r /build/requirements.in")
-    steps.append(f"{pip} freeze | sort > {home}/requirements.lock")
-    ready = "export PIP_CONFIG_FILE=/build/pip.conf; [ ! -s /build/ca.pem ] || export PIP_CERT=/build/ca.pem"
+        steps.append(f"{install} --constraints /build/constraints.in --requirements /build/requirements.in")
+    libraries = f"dpkg -s {_LIBRARIES} >/dev/null 2>&1 || {{{{ {_APT.format(packages=_LIBRARIES)}; }}}}"
     dockerfile = "\n".join(
         [
-            "FROM {base} AS build",
-            f"RUN {_APT.format(packages=_COMPILE)}",
+            f"FROM {builder} AS build",
+            f"LABEL {KIND}=stage",
+            *(f"COPY --from={wheel} /wheels /wheels" for wheel in wheels),
             "COPY context /build",
-            f"RUN {ready}; {' && '.join(steps)}",
+            f"RUN {' && '.join(steps)}",
             "FROM {base}",
-            f"RUN {_APT.format(packages=_LINKED)}",
+            f"RUN {libraries}",
             f"COPY --from=build {home} {home}",
             "",
         ]

@@ -260,6 +260,7 @@ class _Cell:
     def _load(self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus]) -> None:
         self._record_agents(agents)
         phases = self.plan.phases
+        self._usage(facts.NODES_BEFORE)
         start = time.monotonic() + 0.5
         self.writer.go(
             int(start * 1e9),
@@ -281,10 +282,15 @@ class _Cell:
                 deadline = end + phases.drain_s
                 _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
         finally:
+            self._usage(facts.NODES_AFTER)
             self._fetch(agents, watch)
         self.say("reading the bus's own counters")
         with _reported(self.writer, "the bus's own counters"):
             self.writer.set(facts.BUS_METRICS_AFTER, {name: bus.metrics() for name, bus in buses.items()})
+
+    def _usage(self, fact: str) -> None:
+        with _reported(self.writer, "what the nodes use"):
+            self.writer.set(fact, {node: dict(figures) for node, figures in self.lab.usage().items()})
 
     @contextlib.contextmanager
     def _link_changes(self, start: float) -> Iterator[Player]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import yaml
 
-from harness.bus.registry import helper_stacks
 from harness.errors import BadInput, HarnessError, Interrupted, require_known
 from harness.files import LoadedScenario, plan_run
 from harness.lab.cell import CellSettings, run_cell
 from harness.lab.observer import Observer
+from harness.lab.provision import Provided, provide
 from harness.links.registry import AUTO, shapers
 from harness.plan.cell import CellPlan
 from harness.runtime.labs import temporary_files_of
-from harness.runtime.registry import runtimes
-from harness.stack.build import StackEnvironment, build_stacks
+from harness.runtime.registry import choose_runtime
 from harness.store import facts
 from harness.store.writer import RunWriter
 
@@ -34,7 +33,7 @@ class RunSettings:
 
     Attributes:
         results: the results directory.
-        runtime: name of the runtime.
+        runtime: name of the runtime, or "auto".
         links: name of the link backend, or "auto".
         systems: only these of the scenario's systems; all if empty.
         command: the command line, for the record.
@@ -69,9 +68,18 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         Interrupted: the user asked to stop; what was recorded is kept and marked.
     """
     cells = plan_run(loaded, systems=settings.systems)
+    runtime, why = choose_runtime(settings.runtime)
+    settings = replace(settings, runtime=runtime)
+    if why:
+        observer.note(why)
     _check(cells, settings)
     with _signals_interrupt():
-        environments = _build(loaded, cells, observer)
+        provided = provide(
+            settings.runtime, loaded.stacks, cells, lambda what, line: observer.phase("", _line(what, line))
+        )
+        cells = provided.cells
+        for note in provided.notes:
+            observer.note(note)
         writer = RunWriter.create(
             settings.results,
             loaded.scenario.name,
@@ -83,7 +91,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         try:
             with writer, temporary_files_of(writer.run_id):
                 observer.plan(writer.run_id, cells)
-                _run_cells(loaded, cells, settings, environments, writer, observer)
+                _run_cells(loaded, settings, provided, writer, observer)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was recorded is kept and marked", where=str(writer.path)) from None
     return writer.path
@@ -91,7 +99,6 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
 
 def _check(cells: Sequence[CellPlan], settings: RunSettings) -> None:
     """Refuse what cannot work before anything is made. Raises BadInput."""
-    require_known("runtime", settings.runtime, runtimes())
     require_known("link backend", settings.links, (AUTO, *shapers()))
     bus = next((bus for cell in cells for bus in cell.buses if bus.nodes), None)
     if settings.runtime == "fake" and bus is not None:
@@ -100,31 +107,33 @@ def _check(cells: Sequence[CellPlan], settings: RunSettings) -> None:
             expected="a bus of kind loopback",
             remedy="--runtime local",
         )
+    limited = next((node for cell in cells for node in cell.lab.nodes if node.cpus or node.memory_bytes), None)
+    if settings.runtime in ("local", "fake") and limited is not None:
+        raise BadInput(
+            f"the {settings.runtime} runtime cannot limit what node {limited.name!r} may use",
+            expected="a runtime with containers",
+            remedy="--runtime docker, or leave out cpus and memory",
+        )
 
 
-def _build(loaded: LoadedScenario, cells: Sequence[CellPlan], observer: Observer) -> dict[str, StackEnvironment]:
-    names = dict.fromkeys(name for cell in cells for name in cell.stacks)
-    names |= dict.fromkeys(name for cell in cells for bus in cell.buses for name in helper_stacks(bus.kind))
-    observer.phase("", f"building stacks: {', '.join(names)}")
-    return build_stacks(
-        [loaded.stacks[name] for name in names], progress=lambda stack, line: observer.phase("", f"{stack}: {line}")
-    )
+def _line(what: str, line: str) -> str:
+    return f"{what}: {line}" if what else line
 
 
 def _run_cells(
     loaded: LoadedScenario,
-    cells: Sequence[CellPlan],
     settings: RunSettings,
-    environments: dict[str, StackEnvironment],
+    provided: Provided,
     writer: RunWriter,
     observer: Observer,
 ) -> None:
+    environments = provided.environments
     built = {
         name: {"python": environment.python_version, "packages": list(environment.freeze)}
         for name, environment in environments.items()
     }
     failures: list[tuple[str, HarnessError]] = []
-    for plan in cells:
+    for plan in provided.cells:
         cell_settings = CellSettings(
             run_id=writer.run_id,
             runtime=settings.runtime,
@@ -135,6 +144,8 @@ def _run_cells(
         try:
             with writer.cell(plan) as cell:
                 cell.set(facts.STACKS, built)
+                for note in provided.notes:
+                    cell.note(note)
                 run_cell(plan, cell_settings, cell, observer)
         except HarnessError as error:
             # The other cells are still worth having; the first failure ends the run when they are done.

@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
+from harness.model.quantities import Size
 
-__all__ = ["BusSpec", "LoopbackBus", "RabbitmqBus", "RouterBus"]
+__all__ = ["BusSpec", "Limited", "LoopbackBus", "Placed", "RabbitmqBus", "RouterBus"]
 
 
 def _sites(value: object) -> object:
@@ -28,7 +29,22 @@ def _sites(value: object) -> object:
 Sites = Annotated[dict[Name, Annotated[int, Field(ge=1, le=64)]], BeforeValidator(_sites), Field(min_length=1)]
 
 
-class RabbitmqBus(Frozen):
+class Limited(Frozen):
+    """What a node may use. Only runtimes with containers can keep it to that."""
+
+    cpus: float | None = Field(default=None, gt=0, description="CPU time each node may use, in cores, like 0.5")
+    memory: Size | None = Field(default=None, ge=8 << 20, description="memory each node may use, like 512MiB; no swap")
+
+
+class Placed(Limited):
+    """What every component of a bus runs in."""
+
+    image: str | None = Field(
+        default=None, min_length=1, description="container image of each component; container runtimes only"
+    )
+
+
+class RabbitmqBus(Placed):
     """RabbitMQ: one broker, or a cluster of all brokers named."""
 
     kind: Literal["rabbitmq"]
@@ -42,7 +58,7 @@ class RabbitmqBus(Frozen):
         return ()
 
 
-class RouterBus(Frozen):
+class RouterBus(Placed):
     """AMQP 1.0 routers: one at each named site, joined into a graph."""
 
     kind: Literal["router"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.model.bus import BusSpec
+from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.memory import MemorySpec
@@ -92,6 +92,7 @@ class Scenario(Frozen):
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
         default_factory=dict, description="client environments beside the shipped ones"
     )
+    hosts: Limited = Field(default_factory=Limited, description="what each client host may use")
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,

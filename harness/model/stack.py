@@ -75,6 +75,7 @@ class StackSpec(Frozen):
         adapters: agent adapters that work in it.
         options: oslo.config options by group ("" or "DEFAULT" for the default group); a workload may override them.
         env: environment variables of its processes, e.g. MALLOC_ARENA_MAX.
+        image: container image that is this stack, its `python3` having the packages; instead of building one.
     """
 
     name: StackName
@@ -85,6 +86,7 @@ class StackSpec(Frozen):
     adapters: tuple[Adapter, ...] = Field(default=("loopback",), min_length=1)
     options: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
     env: Mapping[str, str] = Field(default_factory=dict)
+    image: Annotated[str, Field(min_length=1)] | None = None
 
     def version_of(self, package: str) -> str | None:
         """The version this stack pins a package to, None if it does not name the package (or names it by URL)."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.model.bus import RabbitmqBus, RouterBus
+from harness.model.bus import Limited, Placed, RabbitmqBus, RouterBus
 from harness.model.faults import Fault, unknown_name
 from harness.model.scenario import Scenario, System
 from harness.model.stack import StackSpec
@@ -141,7 +141,7 @@ class _Builder:
         self.buses = {name: self._bus(name) for name in self.spec.uses()}
         for workload in scenario.workloads.values():
             for site in sorted({*workload.clients, *workload.servers}, key=list(self.sites).index):
-                self._node(f"host-{site}", site, "host")
+                self._node(f"host-{site}", site, "host", self.scenario.hosts)
 
     def memory(self) -> MemoryPlan | None:
         """The scenario's doses, for the agents of this system; makes their nodes."""
@@ -154,7 +154,7 @@ class _Builder:
             if site not in self.sites:
                 self.faults.append(unknown_name(("memory", key), "site", site, list(self.sites)))
                 return None
-            self._node(f"host-{site}", site, "host")
+            self._node(f"host-{site}", site, "host", self.scenario.hosts)
             component = attach(self.buses[name], site, self.distances)
             if component is None and self.buses[name].nodes:
                 what = f"no component of bus {name!r} can be reached from {site!r}"
@@ -207,7 +207,7 @@ class _Builder:
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
-    def _node(self, name: str, site: str, role: NodeRole) -> None:
+    def _node(self, name: str, site: str, role: NodeRole, limits: Limited) -> None:
         if name in self._nodes:
             return
         address = next(self._addresses[site], None)
@@ -236,7 +236,7 @@ class _Builder:
             options = {"config": dict(spec.config)}
         self._check_bus_links(name, peers, dict(components))
         for component, site in components:
-            self._node(component, site, "bus")
+            self._node(component, site, "bus", spec)
         edges = spec.edge if isinstance(spec, RouterBus) else ()
         nodes = tuple(BusNodePlan(component, site, peers[component], site in edges) for component, site in components)
         return BusPlan(name, spec.kind, nodes, options, derive(self.seed, "bus", name))

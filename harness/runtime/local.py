@@ -425,6 +425,9 @@ class LocalRuntime:
     def _environment(home: str) -> dict[str, str]:
         return {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
 
+    def usage(self) -> Mapping[str, Mapping[str, float]]:
+        return {}
+
     def facts(self) -> Mapping[str, object]:
         return {
             "runtime": self.name,

@@ -120,5 +120,9 @@ class Runtime(Protocol):
     def interface(self, site: str) -> str:
         """Name of the wan gateway's network interface on that site's segment."""
 
+    def usage(self) -> Mapping[str, Mapping[str, float]]:
+        """What each node, and WAN, has used, where something counts it per node: the fields of
+        `harness.runtime.docker.figures.Usage`; {} where nothing does. Raises LabFailure."""
+
     def facts(self) -> Mapping[str, object]:
         """What the result should record about this runtime: name, privileges, kernel, versions (plain JSON)."""

@@ -6,16 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.errors import BadInput
+from harness.errors import BadInput, MissingCapability, require_known
 from harness.plugins import with_plugins
+from harness.runtime.docker.engine import connect
 from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.fake import FakeRuntime
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import Runtime
 
-__all__ = ["BUILT_IN", "make_runtime", "runtimes"]
+__all__ = ["AUTO", "BUILT_IN", "choose_runtime", "make_runtime", "runtimes"]
 
 RuntimeFactory = Callable[[str, Path], Runtime]
+
+#: Take docker where an engine answers, else local.
+AUTO = "auto"
 
 #: Every runtime of ours by name.
 BUILT_IN: Mapping[str, RuntimeFactory] = MappingProxyType(
@@ -31,6 +35,25 @@ def runtimes() -> dict[str, RuntimeFactory]:
     Raises BadInput when one takes the name of another.
     """
     return with_plugins(BUILT_IN, _ENTRY_POINTS, "runtimes")
+
+
+def choose_runtime(wanted: str) -> tuple[str, str]:
+    """The runtime to use, and in words why, "" where it was named.
+
+    Args:
+        wanted: a name, or "auto": docker where an engine answers, else local.
+
+    Raises BadInput where no runtime has that name.
+    """
+    if wanted != AUTO:
+        require_known("runtime", wanted, (AUTO, *runtimes()))
+        return wanted, ""
+    try:
+        engine = connect()
+    except MissingCapability as missing:
+        return "local", f"runtime local: {missing.what}"
+    engine.close()
+    return "docker", f"runtime docker: {engine.name} {engine.version} answers at {engine.url}"
 
 
 def make_runtime(name: str, run_id: str, logs: Path) -> Runtime:

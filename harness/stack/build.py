@@ -36,7 +36,7 @@ from harness.model.stack import StackSpec
 from harness.stack.hints import remedy_for
 from harness.stack.interpreter import Interpreter, find_interpreter
 
-__all__ = ["StackEnvironment", "build_stack", "build_stacks", "default_cache", "stack_key"]
+__all__ = ["StackEnvironment", "build_stack", "build_stacks", "default_cache", "needed_modules", "stack_key"]
 
 #: Raised with every change to how an environment is built, so that older ones are not taken for current.
 _RECIPE = 1
@@ -251,11 +251,17 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def needed_modules(spec: StackSpec) -> tuple[str, ...]:
+    """The modules a stack's adapters import: what must be there, whatever its requirements say."""
+    modules = [module for adapter in spec.adapters for module in _IMPORTS.get((adapter, spec.driver), ())]
+    return tuple(dict.fromkeys(modules))
+
+
 def _check_imports(spec: StackSpec, home: Path) -> None:
     """Import what its adapters need. Raises StackFailure naming the module: a driver may be gone from a release."""
-    modules = [module for adapter in spec.adapters for module in _IMPORTS.get((adapter, spec.driver), ())]
+    modules = needed_modules(spec)
     checked = home / ".imports"
-    wanted = " ".join(dict.fromkeys(modules))
+    wanted = " ".join(modules)
     if not modules or (checked.exists() and wanted in checked.read_text().splitlines()):
         return
     result = subprocess.run(

@@ -16,6 +16,8 @@ __all__ = [
     "LINKS_BEFORE",
     "LINK_EVENTS",
     "MEMORY",
+    "NODES_AFTER",
+    "NODES_BEFORE",
     "RUNTIME",
     "SHAPER",
     "STACKS",
@@ -40,6 +42,9 @@ LINK_EVENTS: Final = "link_events"
 SHAPER: Final = "shaper"
 #: {stack name: {"python": "3.11.2", "packages": ["oslo.messaging==14.7.3", ...]}}
 STACKS: Final = "stacks"
+#: {node: {"cpu_s": x, ...}}: what Runtime.usage() returned before and after the load; {} without containers.
+NODES_BEFORE: Final = "nodes_before"
+NODES_AFTER: Final = "nodes_after"
 #: what Runtime.facts() returned.
 RUNTIME: Final = "runtime"
 #: The memory verdicts of a cell: harness.memory.result.MemoryResult as JSON. A cell with it has no load.

@@ -25,6 +25,7 @@ from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker import files, gateway, network
 from harness.runtime.docker.containers import WORKDIR, Container, Containers, at_once
 from harness.runtime.docker.engine import Engine, connect, engine_errors
+from harness.runtime.docker.figures import Figures
 from harness.runtime.docker.process import ContainerProcess, run_in
 from harness.runtime.host_files import HostFiles
 from harness.runtime.host_processes import HostProcesses
@@ -59,6 +60,7 @@ class DockerRuntime:
         self._processes: list[ContainerProcess] = []
         self._lock = threading.Lock()
         self._facts: dict[str, object] = {}
+        self._figures: Figures | None = None
         self._files: HostFiles
         self._host: HostProcesses
         self._engine: Engine
@@ -78,6 +80,8 @@ class DockerRuntime:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if self._figures is not None:
+            self._figures.stop()
         self._host.end()
         problems = self._containers.remove()
         for process in self._processes:
@@ -114,14 +118,16 @@ class DockerRuntime:
             for number, image in enumerate(more, start=1):
                 other = self._containers.start(node.name, image.reference, part=f"-{number}", beside=container)
                 beside = {**dict.fromkeys(image.programs or (), other), **beside}
-            if images.has_python(node):
-                beside.pop(_PYTHON, None)
+            for program in images.own_programs(node):
+                beside.pop(program, None)
             with self._lock:
                 self._nodes[node.name] = container
                 self._beside[node.name] = beside
 
         at_once(start, plan.nodes)
         self._containers.check()
+        watched = [(WAN, self._nodes[WAN].id), *((node.name, self._nodes[node.name].id) for node in plan.nodes)]
+        self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
 
     def _has_python(self, container: Container) -> bool:
@@ -300,6 +306,9 @@ class DockerRuntime:
             with self._lock:
                 self._processes.remove(process)
         return Completed(status, b"".join(output).decode(errors="replace"), b"".join(errors).decode(errors="replace"))
+
+    def usage(self) -> Mapping[str, Mapping[str, float]]:
+        return self._figures.read() if self._figures is not None else {}
 
     def facts(self) -> Mapping[str, object]:
         about: dict[str, Any] = self._engine.about

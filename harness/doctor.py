@@ -1,0 +1,273 @@
+"""What this machine can do for the harness, found out by trying, and how to get what is missing.
+
+`examine` tries everything: it opens small labs of its own and removes them again. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import docker.errors
+import requests.exceptions
+
+from harness.errors import HarnessError
+from harness.images.recipes import BASE
+from harness.links.registry import shapers
+from harness.model.topology import Site
+from harness.plan.addresses import node_addresses, site_plans
+from harness.plan.cell import CellPlan, LabPlan, NodePlan
+from harness.runtime.docker.engine import Engine, connect
+from harness.runtime.docker.gateway import host_can_enter
+from harness.runtime.docker.labels import leftovers
+from harness.runtime.labs import abandoned_labs
+from harness.runtime.local import LocalRuntime
+from harness.runtime.protocol import WAN, Runtime
+from harness.stack.build import default_cache
+
+__all__ = ["Finding", "State", "examine", "memory_needed"]
+
+State = Literal["ok", "note", "missing"]
+
+_REAL_TIME = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(30))"
+
+#: Resident memory by part, bytes, with head-room; measured: 51 MiB per client, 28 MiB per router, 150 MiB per broker.
+_CLIENT, _ROUTER, _BROKER, _SAMPLER = 64 << 20, 64 << 20, 256 << 20, 16 << 20
+#: Free disk a run may want beside its results: stacks and images take about as much.
+_DISK = 5 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: its name.
+        state: "ok"; "note": works, but worth knowing; "missing": something will not work.
+        detail: what was found.
+        remedy: how to get what is missing, "" if nothing is.
+    """
+
+    what: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def memory_needed(cell: CellPlan) -> int:
+    """An estimate of the memory a cell's processes take, bytes, limits of nodes not counted."""
+    kinds = {node.name: bus.kind for bus in cell.buses for node in bus.nodes}
+    buses = sum(_BROKER if kind == "rabbitmq" else _ROUTER for kind in kinds.values())
+    return buses + len(cell.agents) * _CLIENT + len(cell.lab.nodes) * _SAMPLER
+
+
+def examine(cells: Sequence[CellPlan] = (), *, where: Path = Path()) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        cells: a scenario's cells, to compare the machine with what they need.
+        where: directory results will go to.
+    """
+    return [*_machine(cells, where), *_local(), *_engine(), *_programs()]
+
+
+def _machine(cells: Sequence[CellPlan], where: Path) -> Iterator[Finding]:
+    cpus = len(os.sched_getaffinity(0))
+    few = "" if cpus > 1 else "with one processor senders, bus and emulator make each other late"
+    yield Finding("processors", "ok" if cpus > 1 else "note", str(cpus), few)
+    yield Finding("kernel", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
+    available = _available_memory()
+    needed = max((memory_needed(cell) for cell in cells), default=0)
+    if available is not None:
+        detail = f"{_gib(available)} available" + (f", about {_gib(needed)} needed" if needed else "")
+        short = needed > available
+        yield Finding("memory", "missing" if short else "ok", detail, "fewer clients, or more memory" if short else "")
+    for name, path in (
+        ("results", where),
+        ("temporary files", Path(tempfile.gettempdir())),
+        ("cache", default_cache()),
+    ):
+        while not path.exists():
+            path = path.parent
+        free = shutil.disk_usage(path).free
+        low = free < _DISK
+        yield Finding(
+            f"disk for {name}",
+            "note" if low else "ok",
+            f"{_gib(free)} free at {path.resolve()}",
+            f"less than {_gib(_DISK)}: long runs, stacks and images may not fit" if low else "",
+        )
+    left = abandoned_labs()
+    if left:
+        yield Finding("leftovers", "note", f"{len(left)} labs of killed runs", "`harness cleanup` removes them")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _available_memory() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+# -- the local runtime ------------------------------------------------------------------------------------------------
+
+
+def _local() -> Iterator[Finding]:
+    yield from _with_lab("runtime local", lambda run_id, logs: LocalRuntime(run_id, logs))
+
+
+def _with_lab(what: str, make: Callable[[str, Path], Runtime]) -> Iterator[Finding]:
+    """Open a lab of two sites, and find out in it which link backends work and how punctual they can be."""
+    found: list[Finding] = []
+    with tempfile.TemporaryDirectory() as logs:
+        try:
+            with make(f"doctor-{secrets.token_hex(3)}", Path(logs)) as lab:
+                lab.open(_two_sites())
+                found.append(Finding(what, "ok", str(lab.facts().get("privilege") or lab.facts().get("gateway") or "")))
+                found += _links(what, lab)
+        except HarnessError as error:
+            found.append(Finding(what, "missing", error.what, error.remedy or ""))
+    yield from found
+
+
+def _two_sites() -> LabPlan:
+    sites = site_plans({"doctor-a": Site(), "doctor-b": Site()})
+    nodes = tuple(NodePlan(site.name, site.name, "host", *next(node_addresses(site))) for site in sites)
+    return LabPlan(sites, nodes, ())
+
+
+def _links(what: str, lab: Runtime) -> Iterator[Finding]:
+    works = []
+    for name, shaper in shapers().items():
+        if name == "fake":
+            continue
+        reason = shaper.unavailable(lab)
+        works += [name] if reason is None else []
+        yield Finding(f"{what.split()[1]}: links by {name}", "ok" if reason is None else "note", reason or "works")
+    if not works:
+        yield Finding(
+            f"{what.split()[1]}: links",
+            "missing",
+            "no link backend works",
+            "a kernel with sch_netem, or with nfnetlink_queue (NFQUEUE)",
+        )
+    refused = lab.run(WAN, [lab.python, "-I", "-S", "-c", _REAL_TIME]).returncode != 0
+    yield Finding(
+        f"{what.split()[1]}: real-time priority",
+        "note" if refused else "ok",
+        "refused: under load the emulator is late, and its results say so" if refused else "granted",
+        "run as root on the engine's own host (CAP_SYS_NICE)" if refused else "",
+    )
+
+
+# -- the docker runtime -----------------------------------------------------------------------------------------------
+
+
+def _engine() -> Iterator[Finding]:
+    try:
+        engine = connect()
+    except HarnessError as error:
+        yield Finding("runtime docker", "missing", error.what, error.remedy or "")
+        return
+    try:
+        yield from _about(engine)
+    finally:
+        engine.close()
+
+
+def _about(engine: Engine) -> Iterator[Finding]:
+    about = engine.about
+    detail = (
+        f"{engine.name} {engine.version} at {engine.url}, {about.get('Driver')}, cgroup v{about.get('CgroupVersion')}"
+    )
+    yield Finding("runtime docker", "ok", detail)
+    limits = [name for name, key in (("memory", "MemoryLimit"), ("CPU", "CpuCfsQuota")) if about.get(key) is False]
+    yield Finding(
+        "docker: limits",
+        "note" if limits else "ok",
+        f"the engine cannot limit {' and '.join(limits)}" if limits else "CPU and memory",
+    )
+    reason = host_can_enter()
+    yield Finding(
+        "docker: gateway",
+        "note" if reason else "ok",
+        f"runs in its container ({reason}), without real-time priority" if reason else "can be entered from this host",
+        "run as root on the engine's own host" if reason else "",
+    )
+    answer = _registry(engine)
+    yield Finding(
+        "docker: image registry",
+        "note" if answer else "ok",
+        f"not reached: {answer}" if answer else "reached",
+        "" if not answer else _without_registry(),
+    )
+    root = Path(str(about.get("DockerRootDir") or "/nowhere"))
+    if engine.url.startswith("unix:") and root.exists():
+        free = shutil.disk_usage(root).free
+        low = free < _DISK
+        yield Finding(
+            "docker: disk of the engine",
+            "note" if low else "ok",
+            f"{_gib(free)} free at {root}",
+            "`harness images prune`" if low else "",
+        )
+    left = [one for one in leftovers(engine) if one.driven is False]
+    if left:
+        yield Finding(
+            "docker: leftovers", "note", f"{len(left)} things of killed runs", "`harness cleanup` removes them"
+        )
+
+
+def _registry(engine: Engine) -> str:
+    """Why the public registry is not reached, "" if it is."""
+    api: Any = engine.api
+    try:
+        api.inspect_distribution(BASE)
+    except docker.errors.APIError as error:
+        return " ".join(str(error.explanation or error).split())
+    except requests.exceptions.RequestException as error:
+        return str(error)
+    return ""
+
+
+def _without_registry() -> str:
+    if shutil.which("mmdebstrap"):
+        return "not needed: base images are made from Debian's mirror; real routers want their image loaded by hand"
+    return "apt-get install mmdebstrap, and base images are made from Debian's mirror"
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+def _programs() -> Iterator[Finding]:
+    """What runs on this host itself: buses of the local runtime, and what stacks are compiled with."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/rabbitmq/bin:/opt/rabbitmq/sbin"
+    for what, variable, names, remedy in (
+        ("RabbitMQ", "HARNESS_RABBITMQ_SERVER", ("rabbitmq-server",), "apt-get install rabbitmq-server"),
+        (
+            "AMQP 1.0 router",
+            "HARNESS_SKROUTERD",
+            ("skrouterd", "qdrouterd"),
+            "the embedded stand-in is used; for a real one put skrouterd on PATH or name it in HARNESS_SKROUTERD",
+        ),
+        ("C compiler", "CC", ("cc", "gcc"), "apt-get install build-essential libssl-dev libsasl2-dev python3-dev"),
+    ):
+        named = os.environ.get(variable)
+        found = next((at for name in ((named,) if named else names) if (at := shutil.which(name, path=path))), None)
+        yield Finding(
+            f"{what} (local)", "ok" if found else "note", found or f"no {' or '.join(names)}", "" if found else remedy
+        )
