@@ -16,9 +16,9 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 | stop    |                                      | stopped; the process ends                                          |
 
 A client's `go` may be repeated: every stretch has the same schedule unless told otherwise, and numbers go on.
-Unasked the agent sends `progress` once a second, and `finished` when a stretch of load has ended. What goes wrong
-is answered with `error`: class, message, phase (the command, or "record"). End of input means stop, and so does
-SIGTERM. Every message carries `agent`, null before `prepare`.
+Unasked the agent sends `progress` once a second (or every `progress_s` of its task), and `finished` when a stretch
+of load has ended. What goes wrong is answered with `error`: class, message, phase (the command, or "record"). End of
+input means stop, and so does SIGTERM. Every message carries `agent`, null before `prepare`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Callable
 
 from harness.agent.adapters import make_adapter
-from harness.agent.channel import Channel, mask
+from harness.agent.channel import Channel
 from harness.agent.client import Client
 from harness.agent.clock import clock_facts, now
 from harness.agent.failures import Failures
@@ -89,7 +89,7 @@ class Agent:
 
     def send_error(self, phase: str, error: BaseException, **tag: Any) -> None:
         """Tell of a fault."""
-        self.send("error", phase=phase, message=mask(str(error)), **{"class": type(error).__name__}, **tag)
+        self._channel.fault(phase, error, agent=self._number, **tag)
 
     def do_hello(self) -> dict[str, Any]:
         packages = {item.metadata["Name"]: item.version for item in metadata.distributions()}
@@ -112,7 +112,7 @@ class Agent:
         adapter.check(plan)
         self._number = plan.agent
         self._records = RecordFile(plan.record)
-        threading.Thread(target=self._tick, name="progress", daemon=True).start()
+        threading.Thread(target=self._tick, args=(plan.progress_s,), name="progress", daemon=True).start()
         if plan.role == "server":
             self._server = Server(plan, self._records, self._tally, self._failures)
             self._receiver = adapter.open_receiver(plan, self._server)
@@ -221,16 +221,19 @@ class Agent:
         totals["in_flight"] = totals["sent"] - totals["done"] - sum(totals["failed"].values())
         return totals
 
-    def _tick(self) -> None:
-        """Once a second: hand the records to the file and tell how things stand."""
+    def _tick(self, progress_s: float) -> None:
+        """Once a second hand the records to the file; every `progress_s` tell how things stand."""
         told = None
-        while not self._ended.wait(1.0):
+        tell_at = now() + int(progress_s * 1e9)
+        while not self._ended.wait(min(1.0, max(0.01, (tell_at - now()) / 1e9))):
             if self._records is not None:
                 self._records.flush()
                 if self._records.fault is not None and self._records.fault is not told:
                     told = self._records.fault
                     self.send_error("record", told)
-            self.send("progress", t=now() / 1e9, **self._counts(), histogram=self._tally.histogram_delta())
+            if now() >= tell_at:
+                tell_at += int(progress_s * 1e9)
+                self.send("progress", t=now() / 1e9, **self._counts(), histogram=self._tally.histogram_delta())
 
 
 def run_agent() -> int:

@@ -34,13 +34,24 @@ class Channel:
 
     def send(self, **message: Any) -> None:
         """Write one message. If the other end is gone the message is dropped: end of input follows."""
-        data = (json.dumps(message, separators=(",", ":")) + "\n").encode()
+        self.pass_on((json.dumps(message, separators=(",", ":")) + "\n").encode())
+
+    def fault(self, phase: str, error: BaseException, **more: Any) -> None:
+        """Tell of a fault: its class, its message without credentials, and what was being done."""
+        self.send(type="error", phase=phase, message=mask(str(error)), **{"class": type(error).__name__}, **more)
+
+    def pass_on(self, data: bytes) -> None:
+        """Write whole lines as they are."""
         with self._lock:
             try:
                 while data:
                     data = data[os.write(self._out, data) :]
             except OSError:
                 pass
+
+    def close(self) -> None:
+        """Forget the standard output; for a forked process that has another one."""
+        os.close(self._out)
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Messages until end of input. A line that is no JSON object is answered with an error and left out."""
@@ -58,6 +69,6 @@ class Channel:
                 if not isinstance(message, dict):
                     raise ValueError("not an object")
             except ValueError as error:
-                self.send(type="error", phase="read", message=str(error), **{"class": "BadLine"})
+                self.fault("read", error)
                 continue
             yield message

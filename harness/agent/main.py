@@ -1,4 +1,4 @@
-"""Entry point of the agent archive: `run` is the load agent, `sample` the process sampler, `relay` the TCP relay."""
+"""Entry point of the agent archive: the load agent, a fleet of them, the process sampler, the TCP relay."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ def main() -> int:
     commands.add_parser("run", help="perform a task told on standard input")
     commands.add_parser("sample", help="sample processes told on standard input, once a second")
     commands.add_parser("relay", help="relay connections to a bus, and reset them when told")
+    fleet = commands.add_parser("fleet", help="fork agents that have their client library loaded already")
+    fleet.add_argument("--adapter", required=True)
+    fleet.add_argument("--driver", required=True)
     arguments = parser.parse_args()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format=_LOG_FORMAT,
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_LOG_FORMAT)
     if arguments.command == "run":
         from harness.agent.agent import run_agent
 
         return run_agent()
+    if arguments.command == "fleet":
+        from harness.agent.fleet import run_fleet
+
+        return run_fleet(arguments.adapter, arguments.driver)
     if arguments.command == "relay":
         from harness.agent.relay import run_relay
 

@@ -94,7 +94,7 @@ class Sampler:
                 self._file.write((json.dumps(message, separators=(",", ":")) + "\n").encode())
             except OSError as error:
                 self._file = None
-                self._channel.send(type="error", phase="record", message=str(error), **{"class": type(error).__name__})
+                self._channel.fault("record", error)
 
 
 def _started(pid: int) -> int:
@@ -124,7 +124,7 @@ def run_sampler() -> int:
             try:
                 sampler.carry_out(command)
             except (ValueError, TypeError, AttributeError, OSError) as error:  # noqa: PERF203
-                channel.send(type="error", phase="command", message=str(error), **{"class": type(error).__name__})
+                channel.fault("command", error)
         stop.set()
 
     threading.Thread(target=listen, name="control", daemon=True).start()

@@ -28,6 +28,7 @@
 | notify     | see Notify                                                                                              |
 | leak       | a leak made on purpose in a client, or null: see harness.agent.leak                                    |
 | record     | path of the record file, "" for none                                                                    |
+| progress_s | seconds between two progress messages                                                                   |
 
 Durations are seconds.
 """
@@ -145,6 +146,7 @@ class Task:
     notify: Notify = field(default_factory=Notify)
     leak: Mapping[str, Any] | None = None
     record: str = ""
+    progress_s: float = 1.0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Task:
@@ -175,7 +177,7 @@ class Task:
         _within("workers", self.workers, 1, 4096, whole=True)
         for key in ("warmup_s", "duration_s"):
             _within(key, getattr(self, key), 0, 1e9)
-        for key in ("timeout_s", "monitor_s", "ttl_s"):
+        for key in ("timeout_s", "monitor_s", "ttl_s", "progress_s"):
             if getattr(self, key) is not None:
                 _within(key, getattr(self, key), 1e-3, 1e6)
         for key in ("raise_fraction", "silent_fraction", "requeue_fraction"):

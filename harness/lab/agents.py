@@ -89,6 +89,7 @@ class AgentHandle:
         process: its process.
         log_tail: the end of its log.
         listener: told of progress, of the end of load, and of faults, from the reading thread; must not block.
+        reads: see Conversation.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class AgentHandle:
         *,
         log_tail: Callable[[], str],
         listener: Listener | None = None,
+        reads: bool = True,
     ) -> None:
         self.name = name
         self.process = process
@@ -107,7 +109,7 @@ class AgentHandle:
         self.faults: list[Mapping[str, Any]] = []
         self._listener = listener
         self._finished = threading.Event()
-        self._talk = Conversation(f"agent {name}", process, log_tail=log_tail, unasked=self._unasked)
+        self.talk = Conversation(f"agent {name}", process, log_tail=log_tail, unasked=self._unasked, reads=reads)
 
     @classmethod
     def start(
@@ -133,13 +135,13 @@ class AgentHandle:
 
     def hello(self, timeout_s: float = 60.0) -> Mapping[str, Any]:
         """Who is there: pid, python, packages (version by name), boot_id, time_namespace. Also sets `clock`."""
-        self.hello_facts = self._talk.ask("hello", timeout_s)
+        self.hello_facts = self.talk.ask("hello", timeout_s)
         self.clock = self._read_clock(timeout_s)
         return self.hello_facts
 
     def prepare(self, task: Mapping[str, Any], timeout_s: float = 60.0) -> bool:
         """Hand the agent its task; it connects. Whether it is known to be connected."""
-        return bool(self._talk.ask("prepare", timeout_s, task=dict(task))["warm"])
+        return bool(self.talk.ask("prepare", timeout_s, task=dict(task))["warm"])
 
     def go(
         self,
@@ -161,7 +163,7 @@ class AgentHandle:
             extra["schedule"] = dict(schedule)
         if count is not None:
             extra["count"] = count
-        self._talk.ask("go", timeout_s, at=at + self.clock.offset_s, **extra)
+        self.talk.ask("go", timeout_s, at=at + self.clock.offset_s, **extra)
 
     @property
     def finished(self) -> bool:
@@ -179,23 +181,23 @@ class AgentHandle:
 
     def check(self) -> None:
         """Raise AgentFailure if the agent has died."""
-        if self._talk.ended or self.process.poll() is not None:
-            raise self._talk.failure("died")
+        if self.talk.ended or self.process.poll() is not None:
+            raise self.talk.failure("died")
 
     def quiesce(self, timeout_s: float, *, pause_s: float = 0.2) -> Mapping[str, Any]:
         """Wait at most timeout_s for the load to end, pause, collect garbage, read memory.
 
         Keys of the answer: drained, in_flight, reading (see harness.agent.reading).
         """
-        return self._talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s, pause_s=pause_s)
+        return self.talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s, pause_s=pause_s)
 
     def inspect(self, what: str, timeout_s: float = 120.0, **arguments: Any) -> Mapping[str, Any]:
         """Ask what its memory is made of: "types", "trace", or "holders" with `names`; see harness.agent.agent."""
-        return self._talk.ask("inspect", timeout_s, what=what, **arguments)
+        return self.talk.ask("inspect", timeout_s, what=what, **arguments)
 
     def report(self, timeout_s: float = 30.0) -> AgentReport:
         """What it did so far; its records are in the file when this returns."""
-        answer = self._talk.ask("report", timeout_s)
+        answer = self.talk.ask("report", timeout_s)
         values = {name: answer.get(name) for name in AgentReport.__dataclass_fields__}
         values["failures"] = tuple(answer["failures"])
         return AgentReport(**values)  # type: ignore[arg-type]
@@ -203,10 +205,10 @@ class AgentHandle:
     def stop(self, timeout_s: float = 15.0) -> bool:
         """End the agent, politely at first. Whether it disconnected and ended by itself. Never raises."""
         try:
-            polite = bool(self._talk.ask("stop", timeout_s)["disconnected"])
+            polite = bool(self.talk.ask("stop", timeout_s)["disconnected"])
         except AgentFailure:
             polite = False
-        status = self._talk.end(2.0 if polite else 0.5)
+        status = self.talk.end(2.0 if polite else 0.5)
         return polite and status == 0
 
     def _unasked(self, message: Mapping[str, Any]) -> None:
@@ -229,7 +231,7 @@ class AgentHandle:
         best = ClockOffset(0.0, float("inf"), False)
         for _ in range(exchanges):
             t1 = time.monotonic()
-            answer = self._talk.ask("clock", timeout_s, t1=t1)
+            answer = self.talk.ask("clock", timeout_s, t1=t1)
             t4 = time.monotonic()
             t2, t3 = float(answer["t2"]), float(answer["t3"])
             bound = ((t4 - t1) - (t3 - t2)) / 2

@@ -12,9 +12,20 @@ from typing import Any
 from harness.errors import AgentFailure
 from harness.runtime.protocol import NodeProcess
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "failure"]
 
 _LOG_LINES = 12
+
+
+def failure(name: str, what: str, process: NodeProcess, log: str) -> AgentFailure:
+    """The failure of a process: what it did, how it ended if it has, and the last lines of its log."""
+    status = process.poll()
+    if status is not None:
+        what += f" (killed by signal {-status})" if status < 0 else f" (exit status {status})"
+    lines = log.rstrip().splitlines()[-_LOG_LINES:]
+    if lines:
+        what += "; its last log lines:\n    " + "\n    ".join(lines)
+    return AgentFailure(what, where=name, remedy="its whole log is in the run's logs directory")
 
 
 class Conversation:
@@ -23,6 +34,7 @@ class Conversation:
     Args:
         name: what to call it in errors, e.g. "agent call-client-edge-a-1".
         process: the process; its stdout is read by this object alone.
+        reads: whether this object reads the process's stdout; else somebody else calls `take` and `end_of_stream`.
         log_tail: the end of its log, for errors.
         unasked: called with every message that is no answer, from the reading thread; must not block or raise.
     """
@@ -34,6 +46,7 @@ class Conversation:
         *,
         log_tail: Callable[[], str],
         unasked: Callable[[Mapping[str, Any]], None],
+        reads: bool = True,
     ) -> None:
         self.name = name
         self.process = process
@@ -43,8 +56,10 @@ class Conversation:
         self._answers: dict[int, Mapping[str, Any] | None] = {}
         self._changed = threading.Condition()
         self._ended = False
-        self._reader = threading.Thread(target=self._read, name=f"read {name}", daemon=True)
-        self._reader.start()
+        self._reader: threading.Thread | None = None
+        if reads:
+            self._reader = threading.Thread(target=self._read, name=f"read {name}", daemon=True)
+            self._reader.start()
 
     @property
     def ended(self) -> bool:
@@ -86,13 +101,9 @@ class Conversation:
 
     def failure(self, what: str) -> AgentFailure:
         """The failure of this process, with how it ended and what it logged last."""
-        status = self.process.poll() if not self._ended else self.process.wait(2.0)
-        if status is not None:
-            what += f" (killed by signal {-status})" if status < 0 else f" (exit status {status})"
-        lines = self._log_tail().rstrip().splitlines()[-_LOG_LINES:]
-        if lines:
-            what += "; its last log lines:\n    " + "\n    ".join(lines)
-        return AgentFailure(what, where=self.name, remedy="its whole log is in the run's logs directory")
+        if self._ended:
+            self.process.wait(2.0)
+        return failure(self.name, what, self.process, self._log_tail())
 
     def end(self, timeout_s: float) -> int | None:
         """Close its input and wait; SIGTERM, then SIGKILL if it does not end. Its exit status."""
@@ -104,7 +115,8 @@ class Conversation:
                 break
             self.process.signal(number)
             status = self.process.wait(2.0)
-        self._reader.join(2.0)
+        if self._reader is not None:
+            self._reader.join(2.0)
         return status
 
     def _read(self) -> None:
@@ -115,15 +127,20 @@ class Conversation:
                 except ValueError:
                     continue
                 if isinstance(message, dict):
-                    self._dispatch(message)
+                    self.take(message)
         except (OSError, ValueError):
             pass
         finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self.end_of_stream()
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
+    def end_of_stream(self) -> None:
+        """The process says nothing more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take in one message of the process."""
         number = message.get("id")
         with self._changed:
             if isinstance(number, int):

@@ -1,0 +1,283 @@
+"""What the load agent costs and how punctual it is, on this machine, now.
+
+    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall]      (default: all)
+
+Prints each figure beside what it is to reach. The parts that are compared run in turns, in fresh processes, on the
+same broker and router.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.agent.records import FIELDS, WARMUP
+from harness.bus.rabbitmq import RabbitmqBus
+from harness.bus.router.bus import RouterBus
+from harness.lab.agents import AgentHandle, build_agent_archive, in_parallel
+from harness.model.topology import Site
+from harness.plan.addresses import node_addresses, site_plans
+from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
+from harness.runtime.local import LocalRuntime
+from harness.runtime.protocol import NodeProcess, Runtime
+from harness.stack.build import build_stack
+from harness.stack.shipped import shipped_stack
+
+STACKS = {"rabbit": "oslo-14.7.3-rabbit", "amqp1": "oslo-14.7.3-amqp1", "none": "loopback"}
+CALLS = 250
+TURNS = 24
+
+
+@dataclass
+class Place:
+    """A lab with both buses, where agents are started."""
+
+    lab: Runtime
+    archive: str
+    bare_loop: str
+    urls: dict[str, str]
+    running: list[AgentHandle]
+
+    def python(self, driver: str) -> str:
+        """The interpreter of the stack for that driver."""
+        return str(build_stack(shipped_stack(STACKS[driver])).python)
+
+    def agent(self, driver: str, number: int, role: str, **more: Any) -> AgentHandle:
+        """A prepared agent."""
+        name = f"{role}-{number}-{time.monotonic_ns()}"
+        stack = shipped_stack(STACKS[driver])
+        handle = AgentHandle.start(self.lab, "host", name, self.python(driver), self.archive, env=stack.env)
+        self.running.append(handle)
+        handle.hello()
+        task = {
+            "agent": number,
+            "name": name,
+            "role": role,
+            "adapter": "loopback" if driver == "none" else "oslo",
+            "driver": driver,
+            "pattern": "rpc-call",
+            "url": self.urls[driver],
+            "exchange": "bench",
+            "topics": [{"topic": "bench"}],
+            "server": "server" if role == "server" else "",
+            "schedule": {"kind": "closed"} if role == "client" else {},
+            "payload": {"kind": "fixed", "bytes": 1024},
+            "duration_s": 3600.0,
+            "workers": 1 if role == "client" else 16,
+            "record": f"{self.lab.workdir('host')}/{name}.rec",
+            **more,
+        }
+        handle.prepare(task)
+        return handle
+
+    def records(self, handle: AgentHandle) -> Any:
+        """An agent's records, as a numpy array."""
+        handle.report()
+        return np.fromfile(f"{self.lab.workdir('host')}/{handle.name}.rec", dtype=list(FIELDS))
+
+    def stop(self) -> None:
+        """End the agents started so far."""
+        in_parallel(self.running, AgentHandle.stop)
+        self.running.clear()
+
+
+@contextlib.contextmanager
+def place() -> Iterator[Place]:
+    """The lab, open and with its buses up."""
+    sites = site_plans({"core": Site()})
+    addresses = node_addresses(sites[0])
+    nodes = tuple(
+        NodePlan(name, "core", "host" if name == "host" else "bus", *next(addresses))
+        for name in ("broker", "router", "host")
+    )
+    rabbit, router = RabbitmqBus(), RouterBus(str(build_stack(shipped_stack("proton")).python))
+    with tempfile.TemporaryDirectory() as scratch, LocalRuntime("bench-agent", Path(scratch, "logs")) as lab:
+        lab.open(LabPlan(sites, nodes, ()))
+        rabbit.start(lab, BusPlan("rabbit", "rabbitmq", (BusNodePlan("broker", "core"),)), timeout_s=90.0)
+        router.start(lab, BusPlan("router", "router", (BusNodePlan("router", "core"),)), timeout_s=60.0)
+        print(f"broker {rabbit.facts()['version']}; router {router.facts().get('implementation')}")
+        archive = lab.put("host", build_agent_archive(Path(scratch, "agent.pyz")), "agent.pyz")
+        bare_loop = lab.put("host", Path(__file__).with_name("bare_loop.py"), "bare_loop.py")
+        urls = {"rabbit": rabbit.url("broker"), "amqp1": router.url("router"), "none": ""}
+        yield Place(lab, archive, bare_loop, urls, [])
+        router.stop()
+        rabbit.stop()
+
+
+def show(what: str, figure: float, unit: str, goal: str, met: bool) -> None:
+    """One line of the result."""
+    print(f"  {what:<66} {figure:10.4g} {unit:<10} goal {goal:<12} {'ok' if met else 'MISSED'}", flush=True)
+
+
+def percentiles(values: Any, scale: float = 1e6) -> str:
+    """p50, p90, p99, p99.9 of nanoseconds, in ms."""
+    return "  ".join(f"p{q:g} {np.percentile(values, q) / scale:.3f}" for q in (50, 90, 99, 99.9)) + " ms"
+
+
+def cost(here: Place) -> None:
+    """Latency and CPU of calls through the agent against the same calls in a bare loop.
+
+    Both processes stand ready and take turns, a few hundred calls at a time, so that whatever else the machine does
+    meets both alike.
+    """
+    for driver in ("rabbit", "amqp1"):
+        print(f"cost of the agent over a bare loop, {driver}, {TURNS} turns of {CALLS} sequential calls of 1 KiB each")
+        here.agent(driver, 0, "server")
+        client = here.agent(driver, 1, "client")
+        argv = [here.python(driver), here.bare_loop, here.urls[driver], "bench", "bench", "1024"]
+        bare = here.lab.start("host", argv, log="bare", env=shipped_stack(STACKS[driver]).env)
+        _bare(bare, CALLS)
+        _perform(client, CALLS)
+        cpu_before = {"bare": _cpu(here, bare), "agent": _cpu(here, client.process)}
+        p50: dict[str, list[float]] = {"bare": [], "agent": []}
+        for turn in range(TURNS):
+            for kind in ("bare", "agent") if turn % 2 == 0 else ("agent", "bare"):
+                if kind == "bare":
+                    p50["bare"].append(float(np.median(_bare(bare, CALLS))))
+                else:
+                    _perform(client, CALLS)
+        cpu = {
+            kind: _cpu(here, process) - cpu_before[kind]
+            for kind, process in (("bare", bare), ("agent", client.process))
+        }
+        records = here.records(client)[CALLS:]
+        p50["agent"] = [float(np.median(part)) for part in np.split(records["done"] - records["mid"], TURNS)]
+        bare.stdin.close()
+        bare.wait(10.0)
+        here.stop()
+        for kind in ("bare", "agent"):
+            per_call = cpu[kind] / (TURNS * CALLS) * 1e3
+            print(f"    {kind:<5} p50 of turns {np.median(p50[kind]) / 1e6:.3f} ms, CPU per call {per_call:.4f} ms")
+        ratio = float(np.median(np.array(p50["agent"]) / np.array(p50["bare"])))
+        show(f"{driver}: p50, agent / bare, median of turns", ratio, "x", "<= 1.03", ratio <= 1.03)
+        ratio = cpu["agent"] / cpu["bare"]
+        show(f"{driver}: CPU per call, agent / bare", ratio, "x", "<= 1.05", ratio <= 1.05)
+
+
+def _bare(process: NodeProcess, count: int) -> Any:
+    process.stdin.write(b"%d\n" % count)
+    process.stdin.flush()
+    return np.array(json.loads(process.stdout.readline()))
+
+
+def _cpu(here: Place, process: NodeProcess) -> float:
+    """CPU time of a process so far, s."""
+    fields = here.lab.run("host", ["cat", f"/proc/{process.pid}/stat"]).stdout.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _perform(client: AgentHandle, count: int) -> None:
+    client.go(time.monotonic(), count=count)
+    if not client.wait_finished(600.0):
+        raise SystemExit("the agent did not end its calls")
+
+
+def punctuality(here: Place) -> None:
+    """Send delay of open-loop clients: sent - due."""
+    for driver in ("none", "rabbit", "amqp1"):
+        for agents, rate, goal_ms in ((1, 500.0, 1.0), (10, 100.0, 2.0)):
+            print(f"send delay, {'loopback' if driver == 'none' else driver}, {agents} x {rate:g} ops/s, 15 s")
+            if driver != "none":
+                here.agent(driver, 0, "server")
+            schedules = [
+                {"kind": "constant", "rate_per_s": rate, "offset_s": number / agents / rate} for number in range(agents)
+            ]
+            clients = [
+                here.agent(driver, number, "client", schedule=schedule, workers=32, warmup_s=3.0, duration_s=12.0)
+                for number, schedule in enumerate(schedules, start=1)
+            ]
+            start = time.monotonic() + 0.5
+            for client in clients:
+                client.go(start)
+            for client in clients:
+                client.wait_finished(120.0)
+            records = np.concatenate([here.records(client) for client in clients])
+            starved = sum(client.report().starved for client in clients)
+            failed = int(np.count_nonzero(records["status"]))
+            records = records[(records["flags"] & WARMUP) == 0]
+            delay = records["mid"] - records["due"]
+            here.stop()
+            print(f"    send delay {percentiles(delay)}; response {percentiles(records['done'] - records['due'])}")
+            print(f"    {len(records)} operations, {failed} failed, {starved} starved")
+            p99 = float(np.percentile(delay, 99)) / 1e6
+            show(f"{driver}: p99 send delay, {agents} x {rate:g}/s", p99, "ms", f"<= {goal_ms:g}", p99 <= goal_ms)
+
+
+def memory(here: Place) -> None:
+    """Allocated blocks of an agent over a million loopback operations."""
+    print("memory of the agent over 10^6 loopback operations")
+    client = here.agent("none", 1, "client")
+    readings = []
+    _perform(client, 100_000)
+    for _ in range(5):
+        readings.append(client.quiesce(60.0)["reading"])
+        start = time.monotonic()
+        _perform(client, 200_000)
+        seconds = time.monotonic() - start
+    readings.append(client.quiesce(60.0)["reading"])
+    here.stop()
+    print(f"    one operation takes the agent {seconds / 200_000 * 1e6:.1f} us")
+    for key, goal in (("blocks", 0.02), ("anonymous", 1.0)):
+        growth = (readings[-1][key] - readings[0][key]) / 1e6
+        show(f"{key} per operation", growth, "per op", f"<= {goal:g}", growth <= goal)
+
+
+def stall(here: Place) -> None:
+    """A server that stands still for 2 s under 100 calls/s."""
+    for driver in ("rabbit", "amqp1"):
+        print(f"a server stalled for 2 s, {driver}, 100 calls/s for 20 s")
+        server = here.agent(driver, 0, "server", behaviour={"stalls": [{"at_s": 8.0, "for_s": 2.0}]}, workers=512)
+        client = here.agent(
+            driver,
+            1,
+            "client",
+            schedule={"kind": "constant", "rate_per_s": 100.0},
+            workers=256,
+            warmup_s=2.0,
+            duration_s=18.0,
+        )
+        start = time.monotonic() + 0.5
+        server.go(start)
+        client.go(start)
+        client.wait_finished(120.0)
+        records = here.records(client)
+        records = records[(records["flags"] & WARMUP) == 0]
+        here.stop()
+        response, service = records["done"] - records["due"], records["done"] - records["mid"]
+        begin, end = int((start + 8.0) * 1e9), int((start + 10.0) * 1e9)
+        apart = (records["done"] < begin) | (records["due"] > end + 500_000_000)
+        print(f"    response {percentiles(response)}")
+        print(f"    service of calls outside the stall {percentiles(service[apart])}")
+        # 200 of 1,800 calls met the stall, waiting between 2 s and 0: the top 1 % waited 1.82 s and more
+        p99 = float(np.percentile(response, 99)) / 1e9
+        show(f"{driver}: p99 response time", p99, "s", "near 2", 1.7 <= p99 <= 2.3)
+
+
+BENCHMARKS: dict[str, Callable[[Place], None]] = {
+    "cost": cost,
+    "punctuality": punctuality,
+    "memory": memory,
+    "stall": stall,
+}
+
+
+def main(names: Sequence[str]) -> None:
+    """Run the benchmarks of these names."""
+    with place() as here:
+        for name in names or BENCHMARKS:
+            BENCHMARKS[name](here)
+            here.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
