@@ -79,7 +79,8 @@ def test_a_sender_has_no_more_under_way_than_the_links_capacity(line: RouterLab,
     there("receive", name=f"r-{name}", url=line.url("c"), address=ANYCAST + name, credit=1000, then="hold")
     near("send", name=f"s-{name}", url=line.url("a"), address=ANYCAST + name)
     near("put", name=f"s-{name}", bodies=list(range(300)))
-    assert len(there("got", name=f"r-{name}", count=251, seconds=1.5)) == 250
+    assert len(there("got", name=f"r-{name}", count=250)) == 250
+    assert len(there("got", name=f"r-{name}", count=251, seconds=1.0)) == 250
     assert there("settle", name=f"r-{name}", outcome="accept") == 250
     assert there("got", name=f"r-{name}", count=300) == list(range(300))
     there("settle", name=f"r-{name}", outcome="accept")
@@ -242,8 +243,12 @@ def test_settled_messages_too_many_for_a_receiver_are_dropped_not_kept(line: Rou
     near("send", name=f"t-{name}", url=line.url("a"), address=ANYCAST + name)
     near("put", name=f"t-{name}", bodies=["last"])
     there("give", name=f"r-{name}", credit=2000)
-    # Whenever 250 wait, all but the first are dropped.
-    assert there("got", name=f"r-{name}", count=5) == [0, 997, 998, 999, "last"]
+    got = there("got", name=f"r-{name}", count=1001, until="last")
+    # Whenever 250 wait, all but the first are dropped; how often that is depends on who was quicker.
+    assert got[0] == 0
+    assert got[-2:] == [999, "last"]
+    assert got[:-1] == sorted(set(got[:-1]))
+    assert len(got) <= 252
 
 
 def test_a_receiver_that_comes_back_gives_the_sender_credit_again(line: RouterLab, name: str) -> None:
@@ -271,3 +276,15 @@ def test_one_router_manages_another(line: RouterLab) -> None:
     near("put", name="manager", bodies=["nonsense"])
     assert near("outcomes", name="manager", count=1) == [ACCEPTED], "even nonsense is taken"
     assert line.bus.query("c", "router.node")["router.node"]
+
+
+def test_a_delivery_without_a_message_is_refused(line: RouterLab, name: str) -> None:
+    # The amqp1 driver leaves such a delivery behind for each message it gave up for lack of credit.
+    near, there = line.proton("a"), line.proton("c")
+    there("receive", name=f"r-{name}", url=line.url("c"), address=ANYCAST + name)
+    near("send", name=f"s-{name}", url=line.url("a"), address=ANYCAST + name)
+    near("credit", name=f"s-{name}")
+    near("nothing", name=f"s-{name}")
+    assert near("outcomes", name=f"s-{name}", count=1)[0]["outcome"] == "rejected"
+    near("put", name=f"s-{name}", bodies=["a message"])
+    assert there("got", name=f"r-{name}", count=1) == ["a message"]

@@ -14,6 +14,7 @@ import itertools
 import select
 import socket
 import time
+import traceback
 from typing import Any, Callable
 
 import proton
@@ -239,7 +240,14 @@ class Wire:
             start += pushed
 
     def process(self) -> None:
-        """Handle every event the engine has."""
+        """Handle every event the engine has. A peer whose events make a handler fail is dropped, not the router."""
+        try:
+            self._handle_events()
+        except Exception as error:
+            traceback.print_exc()
+            self.fail(f"{type(error).__name__}: {error}")
+
+    def _handle_events(self) -> None:
         collector, handlers = self._pn_collector, self._handlers
         peek, pop, kind = lib.pn_collector_peek, lib.pn_collector_pop, lib.pn_event_type
         while True:

@@ -230,8 +230,8 @@ class InLink:
         lib.pn_link_advance(self._pn)
         self.counts["deliveries"] += 1
         if not size:
-            # Not a message at all: pyngus sends this when a message it had no credit for was given up. Receivers of
-            # oslo.messaging's amqp1 driver would not survive it; real routers refuse it.
+            # Not a message at all: pyngus sends nothing in a delivery when a message it had no credit for was given
+            # up. Receivers of oslo.messaging's amqp1 driver would not survive it; real routers refuse it.
             _put_outcome(pn, Outcome(lib.PN_REJECTED))
             lib.pn_delivery_settle(pn)
             self.counts["rejected"] += 1

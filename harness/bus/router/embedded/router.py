@@ -120,7 +120,10 @@ class Router:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(address)
+            try:
+                sock.bind(address)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}: {listener.host or '*'}:{listener.port}") from error
             sock.listen(1024)
             sock.setblocking(False)
             accept = functools.partial(self._accept, sock, listener)

@@ -8,8 +8,9 @@ Runs in a node, in a Python with `proton`. Every connection is its own; links ar
     credit   name [least] [seconds]               wait for that much credit; answers what there is
     give     name credit | drain name             more credit from a receiver; or use it up, wait for the answer
     put      name bodies [settled] [to]           send these bodies as credit allows
+    nothing  name                                 send a delivery without a message
     outcomes name count [seconds]                 wait for so many outcomes of what was put
-    got      name count [seconds]                 wait for so many messages; answers their bodies
+    got      name count [seconds] [until]         wait for so many messages, or for one; answers the bodies
     settle   name outcome                         settle all held messages
     forget   name                                 a sender settles what it sent without waiting
     close    name | hang_up name                  detach the link; close its connection
@@ -18,8 +19,10 @@ Runs in a node, in a Python with `proton`. Every connection is its own; links ar
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
+import traceback
 from typing import Any
 
 from proton import Delivery, Endpoint, Message
@@ -230,11 +233,19 @@ class Client(MessagingHandler):  # type: ignore[misc] # proton has no types here
                     self.push(peer)
 
             return self.do(work)
+        if operation == "nothing":
+
+            def send_nothing(_: Any) -> None:
+                peer.unsettled.add(peer.link.delivery("nothing"))
+                peer.link.advance()
+
+            return self.do(send_nothing)
         if operation == "outcomes":
             peer.wait(lambda: len(peer.outcomes) >= command["count"], seconds)
             return peer.outcomes
         if operation == "got":
-            peer.wait(lambda: len(peer.bodies) >= command["count"], seconds)
+            until = command.get("until")
+            peer.wait(lambda: len(peer.bodies) >= command["count"] or until in peer.bodies, seconds)
             return peer.bodies
         if operation == "settle":
 
@@ -277,7 +288,15 @@ def settle(delivery: Any, outcome: str) -> None:
 
 def main() -> None:
     client = Client()
-    threading.Thread(target=Container(client).run, daemon=True).start()
+
+    def react() -> None:
+        try:
+            Container(client).run()
+        except Exception:
+            traceback.print_exc()
+            os._exit(1)
+
+    threading.Thread(target=react, daemon=True).start()
     for line in sys.stdin:
         try:
             answer = {"ok": client.run(json.loads(line))}
