@@ -47,7 +47,8 @@ def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[
     Each is {"bytes", "blocks", "frames": ["file:line", ...] innermost first}.
     """
     gc.collect()
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, name) for name in _OUR_OWN])
+    filters = [tracemalloc.Filter(False, name, all_frames=True) for name in _OUR_OWN]
+    snapshot = tracemalloc.take_snapshot().filter_traces(filters)
     if before is None:
         return snapshot, []
     differences = [item for item in snapshot.compare_to(before, "traceback") if item.count_diff > 0]
@@ -75,7 +76,12 @@ def holders(names: list[str]) -> dict[str, list[str]]:
         heads = [item for item in every if id(item) not in held] or every
         sample = heads[-_SAMPLES:]
         del every, heads
-        found[name] = list(dict.fromkeys(_chain(item) for item in sample))
+        chains: list[str] = []
+        for item in sample:
+            chain = _chain(item, {id(sample)})
+            if chain not in chains:
+                chains.append(chain)
+        found[name] = chains
         del sample
     return found
 
@@ -86,10 +92,13 @@ def _type_name(kind: type) -> str:
     return name if module in ("builtins", None) else f"{module}.{name}"
 
 
-def _chain(item: Any) -> str:
-    """One chain of references upwards from an object, as far as a module, a frame, or the depth allowed."""
+def _chain(item: Any, ours: set[int]) -> str:
+    """One chain of references upwards from an object, as far as a module, a frame, or the depth allowed.
+
+    `ours` are ids of objects that refer to it only because it is being asked about.
+    """
     parts = [_type_name(type(item))]
-    seen = {id(item)}
+    seen = {id(item), *ours}
     here = item
     for _ in range(_DEPTH):
         step = _holder(here, seen)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from harness.cli.progress import make_observer
 from harness.errors import BadInput, ExitCode, HarnessError, Inconclusive, InfrastructureFailure, Regression
-from harness.files import LoadedScenario, load_scenario
-from harness.lab.run import RunSettings, run_scenario
+from harness.lab.measure import measure_memory
 from harness.memory.gate import Check, GateReport
 from harness.memory.measured import gate_run, read_baseline
 from harness.model.quantities import parse_size
@@ -62,7 +59,12 @@ def gate(
         allowed = _budgets(budgets)
         if baseline is not None:
             read_baseline(baseline)  # before minutes of measuring
-        path = _measure(target, runtime, links, systems, results, smoke) if target.is_file() else target
+        path = target
+        if target.is_file():
+            with make_observer(False) as observer:
+                path = measure_memory(
+                    target, results, runtime=runtime, links=links, systems=systems, smoke=smoke, observer=observer
+                )
         run = load_run(path)
         scenario, path = run.manifest.scenario, run.path
         report = gate_run(run, baseline, allowed)
@@ -93,37 +95,6 @@ def _budgets(texts: tuple[str, ...]) -> dict[str, int]:
         except ValueError as error:
             raise BadInput(str(error), where="--budget") from None
     return found
-
-
-def _measure(target: Path, runtime: str, links: str, systems: tuple[str, ...], results: Path, smoke: bool) -> Path:
-    loaded = load_scenario(target)
-    if loaded.scenario.memory is None:
-        raise BadInput("the scenario has no memory section", where=str(target), remedy="see scenarios/memory-*.yaml")
-    settings = RunSettings(
-        results=results, runtime=runtime, links=links, systems=systems, command=("harness", *sys.argv[1:])
-    )
-    with make_observer(False) as observer:
-        return run_scenario(_memory_only(loaded, smoke), settings, observer)
-
-
-def _memory_only(loaded: LoadedScenario, smoke: bool) -> LoadedScenario:
-    """The scenario without its load; a smoke check with few processes."""
-    data = {key: value for key, value in loaded.document.data.items() if key != "workloads"}
-    changes: dict[str, object] = {"workloads": {}}
-    if smoke and loaded.scenario.memory is not None:
-        quick = {"repetitions": 3, "doublings": 0, "attribute": False}
-        data["memory"] = {**data["memory"], **quick}
-        changes["memory"] = loaded.scenario.memory.model_copy(update=quick)
-    return replace(
-        loaded,
-        scenario=loaded.scenario.model_copy(update=changes),
-        document=replace(loaded.document, data=data),
-        topology_document=(
-            replace(loaded.document, data=data)
-            if loaded.topology_document is loaded.document
-            else loaded.topology_document
-        ),
-    )
 
 
 def _write(

@@ -20,7 +20,7 @@ from harness.lab.agents import AgentHandle, in_parallel
 from harness.lab.disturb import make_disturbance
 from harness.lab.observer import Observer
 from harness.links.protocol import LinkShaper
-from harness.memory.attribution import attribute
+from harness.memory.attribution import attribute, growing_types
 from harness.memory.host_calibration import read_calibration
 from harness.memory.result import Attribution, DoseResult, MemoryResult, RoleResult, judge_role, worst
 from harness.model.memory import KINDS
@@ -34,8 +34,13 @@ from harness.store.writer import CellWriter
 
 __all__ = ["MemoryBench", "run_doses"]
 
-#: Pinned in every dosed process: one malloc arena, and the allocator whose blocks are counted.
-_ENV = {"MALLOC_ARENA_MAX": "1", "PYTHONMALLOC": "pymalloc"}
+#: Pinned in every dosed process: one malloc arena, the allocator whose blocks are counted, and no per-thread caches of
+#: freed memory, which glibc counts as in use: over 20 threads they fill for minutes, 10 KiB per block (measured).
+_ENV = {
+    "MALLOC_ARENA_MAX": "1",
+    "PYTHONMALLOC": "pymalloc",
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+}
 _COLUMNS = set(READING_SCHEMA.names)
 _STOP_S = 5.0
 #: Blocks of the run in which allocations are traced: it is slow, and slopes are known by then.
@@ -82,6 +87,7 @@ def run_doses(plan: CellPlan, bench: MemoryBench, writer: CellWriter, observer: 
     """
     assert plan.memory is not None
     writer.go(int(time.monotonic() * 1e9))
+    writer.set("memory_environment", _ENV)
     run = _Doses(plan, plan.memory, bench, writer, observer)
     result = run.result()
     writer.set(facts.MEMORY, result.to_json())
@@ -159,7 +165,10 @@ class _Doses:
         self.say(f"{dose.name}: finding out what leaks")
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
         counted = self._process(dose, level + 1, 1, purpose="confirm", types=True)
-        names = {role.role: _grown_types(counted.types[role.role]) for role in leaking}
+        names = {
+            role.role: [str(one["type"]) for one in growing_types(counted.types[role.role])[:_MOST_TYPES]]
+            for role in leaking
+        }
         traced = self._process(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, names=names)
         roles = []
         for role in result.roles:
@@ -299,13 +308,6 @@ def _trouble(dose: DosePlan, succeeded: int, failed: Mapping[str, int]) -> str:
         return ""
     named = ", ".join(f"{name} {count}" for name, count in Counter(failed).most_common(3))
     return f"only {succeeded} of {total} operations succeeded ({named})"
-
-
-def _grown_types(counts: Sequence[tuple[float, Mapping[str, int]]]) -> list[str]:
-    """The types whose number grew most from first to last count."""
-    (_, first), (_, last) = counts[0], counts[-1]
-    grown = {name: number - first.get(name, 0) for name, number in last.items()}
-    return [name for name, growth in Counter(grown).most_common(_MOST_TYPES) if growth > 0]
 
 
 def _confirmed(role: RoleResult, finding: Attribution) -> RoleResult:

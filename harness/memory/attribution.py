@@ -10,7 +10,7 @@ from harness.analysis.leak import Verdict
 from harness.analysis.theilsen import theil_sen
 from harness.memory.result import Attribution, Reading
 
-__all__ = ["attribute"]
+__all__ = ["attribute", "growing_types"]
 
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
@@ -19,6 +19,7 @@ _MOST = 12
 _LASTING = 0.5
 _LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
 #: Where a path becomes telling: what is before it differs from machine to machine.
+_OURS = re.compile(r"/harness/(memory/forked|agent/(client|server|load|agent))\.py:")
 _PREFIX = re.compile(r"^.*?/(?=site-packages/|agent\.pyz/|python3\.\d+/(?!site-packages))")
 
 
@@ -43,13 +44,13 @@ def attribute(
     """
     confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
     lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
-    growing = _growing_types(types)
+    growing = growing_types(types)
     operations, found = traced
     sites = tuple(
         {
             "bytes_per_op": site["bytes"] / operations,
             "blocks_per_op": site["blocks"] / operations,
-            "frames": [_PREFIX.sub("", str(frame)) for frame in site["frames"]],
+            "frames": _told_frames([str(frame) for frame in site["frames"]]),
         }
         for site in found
     )
@@ -72,7 +73,7 @@ def _slope(readings: Sequence[Reading], metric: str) -> float:
     return trend.slope if trend else 0.0
 
 
-def _growing_types(types: Sequence[tuple[float, Mapping[str, int]]]) -> list[dict[str, Any]]:
+def growing_types(types: Sequence[tuple[float, Mapping[str, int]]]) -> list[dict[str, Any]]:
     """Types by slope of their number, the fastest first; those that grow for good and by enough to be named."""
     if len(types) < 3:
         return []
@@ -131,6 +132,12 @@ def _sentences(
         for growth in verdict.leaking
         if growth.metric in _LEFT
     ]
+
+
+def _told_frames(frames: Sequence[str]) -> list[str]:
+    """Frames as people read them: without what lies before the library's name, and without the harness's callers."""
+    ours = next((at for at, frame in enumerate(frames) if at and _OURS.search(frame)), len(frames))
+    return [_PREFIX.sub("", frame) for frame in frames[:ours]]
 
 
 def _often(per_op: float) -> str:

@@ -74,10 +74,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "cut": Kind("rpc-call", True, True, 2, 1, 60.0, "cut", "the link cut and healed, and a call"),
         "bus-restart": Kind("rpc-call", True, True, 1, 1, 120.0, "restart", "the bus restarted, and a call"),
         "client": Kind("churn-client", True, True, 50, 1, 10.0, "", "a new client object and one call"),
-        "transport": Kind("churn-transport", True, True, 10, 1, 10.0, "", "a transport made, one call, closed"),
-        "connect": Kind("churn-connect", False, True, 10, 1, 10.0, "", "a connection made and closed"),
-        "server": Kind("churn-server", False, True, 10, 1, 10.0, "", "an RPC server started and stopped"),
-        "listener": Kind("churn-listener", False, True, 10, 1, 10.0, "", "a listener started and stopped"),
+        "transport": Kind("churn-transport", True, True, 20, 1, 10.0, "", "a transport made, one call, closed"),
+        "connect": Kind("churn-connect", False, True, 20, 1, 10.0, "", "a connection made and closed"),
+        "server": Kind("churn-server", False, True, 20, 1, 10.0, "", "an RPC server started and stopped"),
+        "listener": Kind("churn-listener", False, True, 20, 1, 10.0, "", "a listener started and stopped"),
     }
 )
 
