@@ -75,9 +75,16 @@ class RouterLab:
 
     def proton(self, node: str) -> Client:
         """The Proton client of that node; links in it need names of their own."""
-        if node not in self._shared:
-            self._shared[node] = self.own(node, "proton_client.py")
-        return self._shared[node]
+        return self._keep(f"proton-{node}", lambda: self.own(node, "proton_client.py"))
+
+    def oslo(self, node: str) -> Client:
+        """The oslo.messaging client of that node; servers in it need topics of their own."""
+        return self._keep(f"oslo-{node}", lambda: self.own_oslo(node))
+
+    def _keep(self, key: str, make: Callable[[], Client]) -> Client:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def own(self, node: str, program: Literal["proton_client.py", "oslo_client.py"]) -> Client:
         """A client process nobody else uses."""
@@ -85,7 +92,8 @@ class RouterLab:
         process = self.runtime.start(node, [self._python, "-I", str(CLIENTS / program)], log=log)
         return Client(process, lambda: self.runtime.log_text(log))
 
-    def oslo(self, node: str, **options: Any) -> Client:
+    def own_oslo(self, node: str, **options: Any) -> Client:
+        """An oslo.messaging client with options of its own."""
         client = self.own(node, "oslo_client.py")
         client("start", url=self.url(node), **options)
         return client

@@ -8,7 +8,7 @@ Runs in a node, in a stack with the amqp1 driver. One transport per process. Com
     call     topic method value [server] [timeout] [count]    answers the results, or the exception's class
     cast     topic method value [server] [fanout] [count]
     notify   topic value [count]
-    noted    count [seconds]                     what casts and notifications have arrived
+    noted    topic count [seconds]               what casts and notifications have arrived for it
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ warnings.simplefilter("ignore")
 
 
 class Endpoint:
-    def __init__(self, client: Client, server: str) -> None:
+    def __init__(self, client: Client, topic: str, server: str) -> None:
         self.client = client
+        self.topic = topic
         self.server = server
 
     def echo(self, ctxt: Any, value: Any) -> Any:
@@ -43,22 +44,22 @@ class Endpoint:
         return self.server
 
     def note(self, ctxt: Any, value: Any) -> None:
-        self.client.note(value)
+        self.client.note(self.topic, value)
 
     def info(self, ctxt: Any, publisher: str, event: str, payload: Any, metadata: Any) -> None:
-        self.client.note(payload)
+        self.client.note(self.topic, payload)
 
 
 class Client:
     def __init__(self) -> None:
-        self.noted: list[Any] = []
+        self.noted: dict[str, list[Any]] = {}
         self.changed = threading.Condition()
         self.servers: list[Any] = []
         self.transport: Any = None
 
-    def note(self, value: Any) -> None:
+    def note(self, topic: str, value: Any) -> None:
         with self.changed:
-            self.noted.append(value)
+            self.noted.setdefault(topic, []).append(value)
             self.changed.notify_all()
 
     def start(self, url: str, notify_timeout: int = 30, settled: Any = None) -> None:
@@ -74,14 +75,16 @@ class Client:
 
     def serve(self, topic: str, server: str) -> None:
         target = oslo_messaging.Target(topic=topic, server=server)
-        rpc = oslo_messaging.get_rpc_server(self.transport, target, [Endpoint(self, server)], executor="threading")
+        rpc = oslo_messaging.get_rpc_server(
+            self.transport, target, [Endpoint(self, topic, server)], executor="threading"
+        )
         rpc.start()
         self.servers.append(rpc)
 
     def listen(self, topic: str) -> None:
         targets = [oslo_messaging.Target(topic=topic)]
         listener = oslo_messaging.get_notification_listener(
-            self.notifications, targets, [Endpoint(self, topic)], executor="threading"
+            self.notifications, targets, [Endpoint(self, topic, topic)], executor="threading"
         )
         listener.start()
         self.servers.append(listener)
@@ -125,10 +128,10 @@ class Client:
         results = [notifier.info({}, "event", [value, number] if count > 1 else value) for number in range(count)]
         return {"results": results, "seconds": time.monotonic() - start}
 
-    def wait_noted(self, count: int, seconds: float = 10.0) -> list[Any]:
+    def wait_noted(self, topic: str, count: int, seconds: float = 10.0) -> list[Any]:
         with self.changed:
-            self.changed.wait_for(lambda: len(self.noted) >= count, seconds)
-            return self.noted
+            self.changed.wait_for(lambda: len(self.noted.get(topic, [])) >= count, seconds)
+            return self.noted.get(topic, [])
 
 
 def main() -> None:
