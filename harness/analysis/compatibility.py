@@ -5,7 +5,6 @@ A cell is taken apart into named parts; parts that differ are named, with the fi
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,16 +56,19 @@ def _bus_nodes(bus: Mapping[str, Any]) -> list[list[Any]]:
     return sorted([str(node["site"]), sorted(node.get("peers", [])), bool(node.get("edge"))] for node in bus["nodes"])
 
 
-def _workload(record: CellRecord, workload: str) -> Any:
+def _workload(record: CellRecord, workload: str) -> list[dict[str, Any]]:
     """How many agents do what where; an agent's place in the schedule's interval does not matter."""
-    counted: Counter[str] = Counter()
+    kinds: dict[str, dict[str, Any]] = {}
     for agent in record.agents:
-        if agent.workload == workload:
-            task = {key: value for key, value in agent.task.items() if key not in _NOT_LOAD}
-            if isinstance(task.get("schedule"), dict):
-                task["schedule"] = {key: v for key, v in task["schedule"].items() if key != "offset_s"}
-            counted[repr((agent.role, agent.site, sorted(task.items())))] += 1
-    return dict(sorted(counted.items()))
+        if agent.workload != workload:
+            continue
+        task = {key: value for key, value in agent.task.items() if key not in _NOT_LOAD}
+        if isinstance(task.get("schedule"), dict):
+            task["schedule"] = {key: value for key, value in task["schedule"].items() if key != "offset_s"}
+        kind = {"role": agent.role, "site": agent.site, **task}
+        same = kinds.setdefault(repr(sorted(kind.items())), {**kind, "agents": 0})
+        same["agents"] += 1
+    return [kinds[key] for key in sorted(kinds)]
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""The HTML and Markdown of a comparison, written in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.analysis.comparison import TOLERANCE
+from harness.report.compare_answer import compare_answer, compare_tables
+from harness.report.compared import Comparison, compare_findings
+from harness.report.examine import examine
+from harness.report.markdown import markdown
+from harness.report.page import facts_html, page, plots_html, section, table_html
+from harness.report.plots.forest import forest_plots
+from harness.report.plots.sweep import sweep_plots
+from harness.store.atomic import replace_text
+from harness.store.run import load_run
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Sequence
+
+    from harness.report.findings import Findings
+
+__all__ = ["PublishedComparison", "compare_page", "compare_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedComparison:
+    """What was compared, and where it was written: compare.html and compare.md."""
+
+    comparison: Comparison
+    html: Path
+    markdown: Path
+
+
+def compare_runs(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    into: Path,
+    axis: str | None = None,
+    baseline: str | None = None,
+    allow: Collection[str] = (),
+    tolerance: float = TOLERANCE,
+) -> PublishedComparison:
+    """Compare runs (or what is in one run) and write the reports; see compare_findings for the arguments.
+
+    Raises BadInput, DamagedResult.
+    """
+    runs = [examine(load_run(path)) for path in paths]
+    comparison = compare_findings(runs, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
+    published = PublishedComparison(comparison, into / "compare.html", into / "compare.md")
+    replace_text(published.html, compare_page(comparison, runs))
+    title, about = _heading(comparison, runs)
+    replace_text(published.markdown, markdown(title, about, compare_answer(comparison), compare_tables(comparison)))
+    return published
+
+
+def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
+    """The comparison as one HTML document."""
+    title, about = _heading(comparison, runs)
+    swept = [plot for findings in runs[:1] for plot in sweep_plots(findings)]
+    tables = "".join(table_html(table) for table in compare_tables(comparison))
+    facts = {f"{name} ({f.run})": values for f in runs for name, values in f.provenance.items()}
+    sections = [
+        section("effects", "Effects with their intervals", plots_html(forest_plots(comparison))),
+        section("sweep", "Along the sweep", plots_html(swept) if swept else ""),
+        section("metrics", "Metric by metric", tables),
+        section("provenance", "What ran", facts_html(facts)),
+    ]
+    return page(title, about, compare_answer(comparison), sections)
+
+
+def _heading(comparison: Comparison, runs: Sequence[Findings]) -> tuple[str, str]:
+    names = ", ".join(f"{findings.scenario}/{findings.run}" for findings in runs)
+    versus = f"{comparison.sides[0]} against {' and '.join(comparison.sides[1:])}"
+    return f"Compared by {comparison.axis}: {versus}", f"Baseline: {comparison.sides[0]}. Runs: {names}."

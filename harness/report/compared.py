@@ -1,0 +1,223 @@
+"""Comparing runs, systems or points of a sweep: who is compared with whom, by which metrics, with which verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.analysis.comparison import TOLERANCE, Effect, compare, correct
+from harness.analysis.compatibility import AXIS_PARTS, differences
+from harness.errors import BadInput
+from harness.report.metrics import KINDS, Metric, cell_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from harness.report.findings import CellFinding, Findings
+
+__all__ = ["Comparison", "Contrast", "MetricEffect", "compare_findings"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricEffect:
+    """One metric of one contrast."""
+
+    metric: Metric
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """B against A with everything else alike.
+
+    Attributes:
+        a, b: names of the two sides.
+        context: what both have in common where there are several contrasts, e.g. "rabbit", "rtt 20 ms".
+        paired: whether repetitions were compared pair by pair.
+        repetitions: how many on each side.
+        effects: by metric, in the order of KINDS.
+    """
+
+    a: str
+    b: str
+    context: str
+    paired: bool
+    repetitions: tuple[int, int]
+    effects: tuple[MetricEffect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything compared.
+
+    Attributes:
+        axis: what the sides differ in: "system", "run", or an axis of the sweep.
+        sides: names of the sides, the baseline first.
+        contrasts: each side against the baseline, in every context.
+        tolerance: relative difference of no interest.
+        notes: what a reader must know: parts that differ, cells left out, metrics one side lacks.
+    """
+
+    axis: str
+    sides: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]
+    tolerance: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A cell with its side along the axis and its context."""
+
+    side: str
+    context: str
+    run: str
+    cell: CellFinding
+
+
+def compare_findings(
+    runs: Sequence[Findings],
+    *,
+    axis: str | None = None,
+    baseline: str | None = None,
+    allow: Collection[str] = (),
+    tolerance: float = TOLERANCE,
+) -> Comparison:
+    """Compare the valid cells of runs along one axis.
+
+    Args:
+        runs: the findings of one or more runs.
+        axis: "system", "run" or an axis of the sweep; None: "run" for several runs, else "system", else the only axis
+            of the sweep.
+        baseline: the side others are compared with; the first one where None.
+        allow: parts that may differ besides those the axis is about (see harness.analysis.compatibility).
+        tolerance: relative difference of no interest.
+
+    Raises BadInput: nothing to compare along that axis, or sides that differ in more than it.
+    """
+    axis = axis or _default_axis(runs)
+    placed = [_place(axis, findings, cell) for findings in runs for cell in findings.cells if cell.state == "valid"]
+    sides = list(dict.fromkeys(p.side for p in placed))
+    if baseline is not None:
+        if baseline not in sides:
+            raise BadInput(f"no side {baseline!r}", expected=f"one of {', '.join(sides)}")
+        sides = [baseline, *(side for side in sides if side != baseline)]
+    if len(sides) < 2:
+        raise BadInput(
+            f"there is only one {axis} to compare" if sides else "there is no valid cell to compare",
+            where=", ".join(f"{findings.scenario}/{findings.run}" for findings in runs),
+            expected="two systems, two runs, or two points of a sweep",
+        )
+    notes: list[str] = []
+    contrasts = []
+    for context in dict.fromkeys(p.context for p in placed):
+        here = {side: [p for p in placed if p.side == side and p.context == context] for side in sides}
+        for side in sides[1:]:
+            if not here[sides[0]] or not here[side]:
+                notes.append(f"{context or side}: only {' and '.join(s for s in sides if here[s])} ran; not compared.")
+                continue
+            _require_alike(axis, here[sides[0]], here[side], allow, notes)
+            contrasts.append(_contrast(here[sides[0]], here[side], context, tolerance, notes))
+    return Comparison(axis, tuple(sides), tuple(contrasts), tolerance, tuple(dict.fromkeys(notes)))
+
+
+def _default_axis(runs: Sequence[Findings]) -> str:
+    if len(runs) > 1:
+        return "run"
+    systems = {cell.system.name for findings in runs for cell in findings.cells}
+    axes = sorted({name for findings in runs for cell in findings.cells for name in cell.system.point})
+    return "system" if len(systems) > 1 or not axes else axes[0]
+
+
+def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
+    point = dict(cell.system.point)
+    name = f"{findings.scenario}/{findings.run}"
+    labels = {"system": cell.system.name, **{key: f"{key} {value}" for key, value in point.items()}}
+    if axis == "run":
+        return _Placed(name, ", ".join(labels.values()), name, cell)
+    if axis not in labels:
+        raise BadInput(
+            f"no axis {axis!r}",
+            where=name,
+            expected=f"run, {', '.join(labels)}",
+            remedy="name one of these with --axis",
+        )
+    side = labels.pop(axis)
+    return _Placed(side, ", ".join(labels.values()), name, cell)
+
+
+def _require_alike(
+    axis: str, a: Sequence[_Placed], b: Sequence[_Placed], allow: Collection[str], notes: list[str]
+) -> None:
+    """Refuse sides that differ in more than the axis; a lone difference between two runs is taken for the axis."""
+    found = differences(a[0].cell.parts, b[0].cell.parts)
+    if a[0].run == b[0].run and axis not in AXIS_PARTS:
+        return  # Points of one sweep: the scenario itself holds everything else fixed.
+    unexpected = {
+        part: where for part, where in found.items() if part not in allow and part not in AXIS_PARTS.get(axis, ())
+    }
+    if axis == "run" and len(unexpected) == 1:
+        part, where = next(iter(unexpected.items()))
+        notes.append(f"The runs differ in their {part} ({where}); that is taken for what is compared.")
+        return
+    if unexpected:
+        listed = "; ".join(f"{part} ({where})" for part, where in unexpected.items())
+        raise BadInput(
+            f"they differ in more than what is compared: {listed}",
+            where=f"{a[0].side} and {b[0].side}",
+            expected="sides that differ in one part only",
+            remedy="run both under the same conditions, or allow the parts by name: "
+            + " ".join(f"--allow '{part}'" for part in unexpected),
+        )
+    notes += [
+        f"They differ in their {part} ({where}), which was allowed." for part, where in found.items() if part in allow
+    ]
+
+
+def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, tolerance: float, notes: list[str]) -> Contrast:
+    paired = {p.run for p in a} == {p.run for p in b} and len({p.run for p in a}) == 1
+    if paired:
+        common = {p.cell.repetition for p in a} & {p.cell.repetition for p in b}
+        left_out = len(a) + len(b) - 2 * len(common)
+        if left_out:
+            notes.append(f"{left_out} cells have no partner of their repetition and were left out.")
+        a, b = ([p for p in sorted(side, key=_repetition) if p.cell.repetition in common] for side in (a, b))
+    values_a, values_b = ([cell_metrics(p.cell) for p in side] for side in (a, b))
+    metrics = [m for m in dict.fromkeys(m for v in values_a for m in v) if any(m in v for v in values_b)]
+    lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
+    if lacking:
+        notes.append(f"Measured on one side only, not compared: {', '.join(sorted(lacking))}.")
+    effects: list[MetricEffect] = []
+    for kind in KINDS:
+        of_kind = [metric for metric in metrics if metric.kind == kind]
+        raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in of_kind]
+        effects += [MetricEffect(metric, effect) for metric, effect in zip(of_kind, correct(raw), strict=True)]
+    return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), tuple(effects))
+
+
+def _repetition(placed: _Placed) -> int:
+    return placed.cell.repetition
+
+
+def _effect(
+    metric: Metric,
+    a: Sequence[dict[Metric, float]],
+    b: Sequence[dict[Metric, float]],
+    paired: bool,
+    tolerance: float,
+) -> Effect:
+    if paired:
+        both = [(va[metric], vb[metric]) for va, vb in zip(a, b, strict=True) if metric in va and metric in vb]
+        xs, ys = [x for x, _ in both], [y for _, y in both]
+    else:
+        xs, ys = [v[metric] for v in a if metric in v], [v[metric] for v in b if metric in v]
+    effect = compare(
+        xs,
+        ys,
+        paired=paired,
+        better=metric.better,
+        scale=metric.scale,
+        tolerance=tolerance if metric.tolerance is None else metric.tolerance,
+    )
+    missing = max(len(a) - len(xs), len(b) - len(ys))
+    return replace(effect, why=f"{effect.why}; {missing} cells lack this figure") if missing else effect

@@ -1,0 +1,89 @@
+"""Effects with their intervals below each other: where the interval lies against no difference and the tolerance."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from harness.report import numbers
+from harness.report.compare_answer import phrase
+from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from harness.report.compared import Comparison, Contrast, MetricEffect
+
+__all__ = ["forest_plots"]
+
+_ROW = 17
+#: Room for the metrics' names.
+_NAMES = 168
+#: Marker and ink by verdict: shape tells them apart where colour does not.
+_MARKS = {"better": ("v", "s2"), "worse": ("^", "s1"), "equivalent": ("s", "muted"), "inconclusive": ("o", "muted")}
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 5, 10, 20, 50, 100)
+_MOST_ROWS = 24
+
+
+def forest_plots(comparison: Comparison) -> list[Plot]:
+    """Per contrast one plot for latencies and one for what else is compared by ratio."""
+    plots = []
+    for at, contrast in enumerate(comparison.contrasts):
+        ratios = [e for e in contrast.effects if e.effect.scale == "ratio" and e.effect.effect > 0]
+        latency = [e for e in ratios if e.metric.kind == "latency"]
+        rest = [e for e in ratios if e.metric.kind != "latency"]
+        for part, what, effects in (("l", "latency", latency), ("r", "rate, memory, CPU", rest)):
+            if effects:
+                title = f"{contrast.b} / {contrast.a}: {what}"
+                plots.append(_plot(f"forest-{at}{part}", title, contrast, effects[:_MOST_ROWS], comparison.tolerance))
+    return plots
+
+
+def _plot(plot_id: str, title: str, contrast: Contrast, effects: Sequence[MetricEffect], tolerance: float) -> Plot:
+    said = f"{contrast.b} against {contrast.a}: " + "; ".join(
+        f"{e.metric.label} {phrase(e)}, {e.effect.verdict}" for e in effects
+    )
+    with canvas(plot_id, title, said, height=100 + _ROW * len(effects), left=_NAMES) as drawn:
+        axes = drawn.axes
+        axes.set_xscale("log")
+        axes.axvspan(1 / (1 + tolerance), 1 + tolerance, color=colour("faint"), linewidth=0)
+        axes.axvline(1, color=colour("muted"), linewidth=0.8)
+        for row, e in enumerate(effects):
+            marker, token = _MARKS[e.effect.verdict]
+            if math.isfinite(e.effect.low):
+                axes.plot([e.effect.low, e.effect.high], [row, row], color=colour(token), linewidth=1.6)
+            axes.plot([e.effect.effect], [row], marker, color=colour(token), markersize=6)
+        axes.set_yticks(range(len(effects)), [_name(e) for e in effects])
+        axes.set_ylim(len(effects) - 0.4, -0.6)
+        _ratio_axis(axes, effects, tolerance)
+        plain_axes(axes, x="", y="ratio; grey: within tolerance")
+        axes.grid(visible=False, axis="y")
+        present = dict.fromkeys(e.effect.verdict for e in effects)
+        for verdict in present:
+            marker, token = _MARKS[verdict]
+            axes.plot([], [], marker, color=colour(token), markersize=6, label=verdict)
+        drawn.legend(columns=len(present))
+    return drawn.plot()
+
+
+def _name(e: MetricEffect) -> str:
+    text = e.metric.label if e.metric.kind != "latency" else f"{e.metric.name} {e.metric.subject}"
+    return text if len(text) <= 30 else text[:29] + "…"
+
+
+def _ratio_axis(axes: Axes, effects: Sequence[MetricEffect], tolerance: float) -> None:
+    ends = [v for e in effects for v in (e.effect.effect, e.effect.low, e.effect.high) if math.isfinite(v) and v > 0]
+    low = min([*ends, 1 / (1 + tolerance)]) / 1.08
+    high = max([*ends, 1 + tolerance]) * 1.08
+    axes.set_xlim(low, high)
+    wide = high / low > 4
+    shown = [tick for tick in _TICKS if low <= tick <= high and not (wide and tick in (0.8, 0.9, 1.1, 1.25))]
+    while len(shown) > 5:
+        shown = [tick for at, tick in enumerate(shown) if tick == 1 or at % 2 == shown.index(1) % 2]
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: numbers.number(value))
