@@ -13,6 +13,7 @@ from harness.agent.records import Record, read_records
 from harness.bus.rabbitmq import RabbitmqBus
 from harness.bus.router.bus import RouterBus
 from harness.lab.agents import AgentHandle, AgentReport, build_agent_archive, in_parallel
+from harness.lab.fleet import FleetHandle
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
@@ -30,6 +31,7 @@ class Rig:
         self.archive = archive
         self.urls = urls
         self.handles: list[AgentHandle] = []
+        self.fleets: dict[tuple[str, str], FleetHandle] = {}
         self.cases = 0
 
     def use(self, adapter: str, stack: str, driver: str) -> None:
@@ -64,22 +66,26 @@ class Rig:
 
     def start(self, tasks: Sequence[Mapping[str, Any]]) -> list[AgentHandle]:
         """Agents for these tasks, prepared, servers first."""
-        python = str(build_stack(self.stack).python)
-        env = dict(self.stack.env)
-
-        def launch(task: Mapping[str, Any]) -> AgentHandle:
-            handle = AgentHandle.start(self.lab, "host", task["name"], python, self.archive, env=env)
-            self.handles.append(handle)
-            handle.hello()
-            return handle
-
-        handles = in_parallel(tasks, launch)
+        fleet = self._fleet()
+        handles = [fleet.spawn(task["name"]) for task in tasks]
+        self.handles += handles
         for role in ("server", "client"):
             in_parallel(
                 [(handle, task) for handle, task in zip(handles, tasks, strict=True) if task["role"] == role],
                 lambda pair: pair[0].prepare(pair[1]),
             )
         return handles
+
+    def _fleet(self) -> FleetHandle:
+        """The fleet of the stack and adapter in use: agents are forked, so that a case costs little."""
+        use = (self.stack.name, self.adapter)
+        if use not in self.fleets:
+            name = f"fleet-{self.stack.name}-{self.adapter}"
+            python = str(build_stack(self.stack).python)
+            self.fleets[use] = FleetHandle(
+                self.lab, "host", name, python, self.archive, self.adapter, self.driver, env=self.stack.env
+            )
+        return self.fleets[use]
 
     def perform(self, client: AgentHandle, count: int) -> AgentReport:
         """Let a client perform so many operations, and its account."""
@@ -128,7 +134,9 @@ def lab_with_buses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             "amqp1": router.url("router"),
             "none": f"loopback://{lab.workdir('host')}/sockets",
         }
-        yield Rig(lab, archive, urls)
+        rig = Rig(lab, archive, urls)
+        yield rig
+        in_parallel(rig.fleets.values(), FleetHandle.stop)
         router.stop()
         rabbit.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import unquote, urlsplit
@@ -34,6 +35,8 @@ class Loop(MessagingHandler):  # type: ignore[misc]
         self.connection: Any = None
         self.ready = threading.Event()
         self._stopping = False
+        self._over = False
+        self._injecting = threading.Lock()
         self._injector = EventInjector()
         self._container = Container(self)
         self._container.selectable(self._injector)
@@ -49,16 +52,25 @@ class Loop(MessagingHandler):  # type: ignore[misc]
     def stop(self) -> None:
         """Disconnect, and end the thread."""
         self._stopping = True
+        if self._over:
+            return
         if self._thread.is_alive():
             self.call(self._close)
             self._thread.join(3.0)
         if self._thread.is_alive():  # the peer does not answer the close, or there is no peer
             self.call(self._container.stop)
             self._thread.join(2.0)
+        if not self._thread.is_alive():
+            with self._injecting:
+                self._over = True
+                for descriptor in self._injector.pipe:  # which the injector itself never closes
+                    os.close(descriptor)
 
     def call(self, action: Callable[[], None]) -> None:
-        """Run an action on the loop's thread, soon."""
-        self._injector.trigger(ApplicationEvent("run", subject=action))
+        """Run an action on the loop's thread, soon; nothing after its end."""
+        with self._injecting:
+            if not self._over:
+                self._injector.trigger(ApplicationEvent("run", subject=action))
 
     def opened(self) -> None:
         """The connection is there (again)."""
@@ -66,18 +78,22 @@ class Loop(MessagingHandler):  # type: ignore[misc]
     def lost(self) -> None:
         """The connection is gone."""
 
-    def on_start(self, event: Any) -> None:
+    def connect(self, *, reconnect: Any) -> Any:
+        """A new connection to the task's url (loop's thread)."""
         url = urlsplit(self.task.url)
         credentials = {}
         if url.username:
             credentials = {"user": unquote(url.username), "password": unquote(url.password or "")}
-        self.connection = self._container.connect(
+        return self._container.connect(
             f"amqp://{url.hostname}:{url.port or 5672}",
             allowed_mechs="ANONYMOUS PLAIN" if credentials else "ANONYMOUS",
-            reconnect=[0.0, 0.5, 1.0, 2.0],
+            reconnect=reconnect,
             heartbeat=30,
             **credentials,
         )
+
+    def on_start(self, event: Any) -> None:
+        self.connection = self.connect(reconnect=[0.0, 0.5, 1.0, 2.0])
 
     def on_connection_opened(self, event: Any) -> None:
         self.opened()
