@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
 from harness.runtime.local import LocalRuntime
-from tests.bus.router.conftest import RouterLab
+from tests.bus.router.conftest import RouterLab, router_lab
 
 
 def one_router(implementation: str) -> tuple[LabPlan, BusPlan]:
@@ -103,3 +104,23 @@ def test_a_python_without_proton(tmp_path: Path) -> None:
         lab.open(lab_plan)
         with pytest.raises(MissingCapability, match="the embedded router does not run"):
             RouterBus(lab.python).start(lab, plan, timeout_s=5.0)
+
+
+def test_a_peer_that_falls_silent_is_given_up_and_an_idle_one_is_not(
+    amqp_python: str, implementation: str, tmp_path: Path
+) -> None:
+    address = "openstack.org/om/rpc/anycast/x/silence"
+    with router_lab(tmp_path, amqp_python, implementation, (("a", "b"),), options={"idle_timeout_s": 2}) as lab:
+        frozen, idle, near = lab.own("b", "proton_client.py"), lab.proton("b"), lab.proton("a")
+        frozen("receive", name="frozen", url=lab.url("b"), address=address, then="hold")
+        near("send", name="s", url=lab.url("a"), address=address)
+        near("put", name="s", bodies=["held"])
+        assert frozen("got", name="frozen", count=1) == ["held"]
+        idle("receive", name="idle", url=lab.url("b"), address=address)
+        frozen.process.signal(signal.SIGSTOP)
+        assert near("outcomes", name="s", count=1, seconds=20.0) == [
+            {"outcome": "modified", "failed": True, "undeliverable": False}
+        ]
+        near("put", name="s", bodies=["next"])
+        assert idle("got", name="idle", count=1) == ["next"]
+        frozen.kill()
