@@ -23,7 +23,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +150,7 @@ def build_stacks(
     """Build several stacks, `jobs` at a time; environments by stack name.
 
     `progress` is called with (stack name, line), from several threads. All builds end before the first failure
-    (in the order given) is raised as StackFailure.
+    (the smallest stack first) is raised as StackFailure.
     """
 
     def build(spec: StackSpec) -> StackEnvironment:
@@ -160,10 +160,27 @@ def build_stacks(
 
         return build_stack(spec, cache=cache, progress=say, timeout_s=timeout_s)
 
-    wanted = {spec.name: spec for spec in specs}
+    # The smaller come first, and a stack waits for one whose requirements it includes: what that one had to compile
+    # is then in the installer's cache instead of being compiled twice at the same time.
+    wanted = {spec.name: spec for spec in sorted(specs, key=lambda spec: len(spec.requirements))}
+    futures: dict[str, Future[StackEnvironment]] = {}
     with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="stack") as pool:
-        futures = {name: pool.submit(build, spec) for name, spec in wanted.items()}
+        for name, spec in wanted.items():
+            before = [
+                futures[other]
+                for other in futures
+                if wanted[other].requirements and set(wanted[other].requirements) <= set(spec.requirements)
+            ]
+            futures[name] = pool.submit(_after, before, build, spec)
     return {name: future.result() for name, future in futures.items()}
+
+
+def _after(
+    before: Sequence[Future[StackEnvironment]], build: Callable[[StackSpec], StackEnvironment], spec: StackSpec
+) -> StackEnvironment:
+    """Build once the others are built, or have failed to. They were submitted earlier, so this cannot wait for ever."""
+    wait(before)
+    return build(spec)
 
 
 def _python_of(home: Path) -> Path:
