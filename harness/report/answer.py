@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
+from harness.report.compare_text import contrast_sentences
+from harness.report.compared import compare_systems
 from harness.report.memory import memory_sentences
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.report.findings import CellFinding, Findings, PairFinding
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "answer", "warnings_of"]
 
 #: Medians within this factor of each other are called alike in a sentence (never in a verdict).
 _ALIKE = 1.15
@@ -34,17 +36,17 @@ class Answer:
 
 def answer(findings: Findings) -> Answer:
     """What a run says."""
-    return Answer(tuple(_warnings(findings)), tuple(_sentences(findings)))
+    return Answer(tuple(warnings_of(findings)), tuple(_sentences(findings)))
 
 
-def _warnings(findings: Findings) -> list[str]:
+def warnings_of(findings: Findings) -> list[str]:
+    """What a reader must know before any figure: a stand-in first, then what is not whole, then what is doubtful."""
     found = []
-    stand_ins = [system for system in findings.systems if system.stand_in]
-    if stand_ins:
-        names = _and([system.label for system in stand_ins])
+    if findings.stand_ins:
         found.append(
-            f"Stand-in router: {names} ran on the router embedded in this harness, not on skrouterd or qdrouterd. Its "
-            "figures show what the placement of routers does; they say nothing about how fast a real router is."
+            f"Stand-in router: {_and(findings.stand_ins)} ran on the router embedded in this harness, not on skrouterd "
+            "or qdrouterd. Its figures show what the placement of routers does; they say nothing about how fast a real "
+            "router is."
         )
     found += findings.problems
     doubted = [finding for finding in findings.pairs if finding.doubts]
@@ -63,7 +65,7 @@ def _sentences(findings: Findings) -> list[str]:
     doses = memory_sentences(findings.memory)
     if not findings.pairs:
         return doses or ["No operation was measured."]
-    found = [*doses, *_contrasts(findings), *_floors(findings), _delivery(findings)]
+    found = [*doses, *_contrasts(findings), *_verdicts(findings), *_floors(findings), _delivery(findings)]
     if memory := _memory(findings):
         found.append(memory)
     if findings.repetitions < 2:
@@ -72,6 +74,14 @@ def _sentences(findings: Findings) -> list[str]:
             "would differ. Five repetitions would."
         )
     return found
+
+
+def _verdicts(findings: Findings) -> list[str]:
+    """What the repetitions decide between the systems."""
+    comparison = compare_systems(findings)
+    if comparison is None:
+        return []
+    return [*comparison.notes, *(text for contrast in comparison.contrasts for text in contrast_sentences(contrast))]
 
 
 def _contrasts(findings: Findings) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import TOLERANCE
-from harness.report.compare_answer import compare_answer, compare_tables
+from harness.report.answer import Answer, warnings_of
+from harness.report.compare_text import compare_tables, contrast_sentences
 from harness.report.compared import Comparison, compare_findings
 from harness.report.examine import examine
 from harness.report.markdown import markdown
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 
     from harness.report.findings import Findings
 
-__all__ = ["PublishedComparison", "compare_page", "compare_runs"]
+__all__ = ["PublishedComparison", "compare_answer", "compare_page", "compare_runs"]
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedComparison:
-    """What was compared, and where it was written: compare.html and compare.md."""
+    """What was compared, what it says, and where it was written: compare.html and compare.md."""
 
     comparison: Comparison
+    said: Answer
     html: Path
     markdown: Path
 
@@ -50,11 +52,19 @@ def compare_runs(
     """
     runs = [examine(load_run(path)) for path in paths]
     comparison = compare_findings(runs, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
-    published = PublishedComparison(comparison, into / "compare.html", into / "compare.md")
+    said = compare_answer(comparison, runs)
+    published = PublishedComparison(comparison, said, into / "compare.html", into / "compare.md")
     replace_text(published.html, compare_page(comparison, runs))
     title, about = _heading(comparison, runs)
-    replace_text(published.markdown, markdown(title, about, compare_answer(comparison), compare_tables(comparison)))
+    replace_text(published.markdown, markdown(title, about, said, compare_tables(comparison)))
     return published
+
+
+def compare_answer(comparison: Comparison, runs: Sequence[Findings]) -> Answer:
+    """Stand-ins, faults and doubts of the runs first, then notes, then what each contrast shows."""
+    warnings = dict.fromkeys(text for findings in runs for text in warnings_of(findings))
+    sentences = [text for contrast in comparison.contrasts for text in contrast_sentences(contrast)]
+    return Answer((*warnings, *comparison.notes), tuple(sentences) or ("Nothing could be compared.",))
 
 
 def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
@@ -69,7 +79,7 @@ def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
         section("metrics", "Metric by metric", tables),
         section("provenance", "What ran", facts_html(facts)),
     ]
-    return page(title, about, compare_answer(comparison), sections)
+    return page(title, about, compare_answer(comparison, runs), sections)
 
 
 def _heading(comparison: Comparison, runs: Sequence[Findings]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.report.findings import CellFinding, Findings
 
-__all__ = ["Comparison", "Contrast", "MetricEffect", "compare_findings"]
+__all__ = ["Comparison", "Contrast", "MetricEffect", "compare_findings", "compare_systems"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,16 @@ def compare_findings(
             _require_alike(axis, here[sides[0]], here[side], allow, notes)
             contrasts.append(_contrast(here[sides[0]], here[side], context, tolerance, notes))
     return Comparison(axis, tuple(sides), tuple(contrasts), tolerance, tuple(dict.fromkeys(notes)))
+
+
+def compare_systems(findings: Findings) -> Comparison | None:
+    """The systems of one run against the first of them; None with one system or one repetition."""
+    valid = [cell for cell in findings.cells if cell.state == "valid"]
+    names = {cell.system.name for cell in valid}
+    repeated = [len({cell.repetition for cell in valid if cell.system.name == name}) > 1 for name in names]
+    if sum(repeated) < 2:
+        return None
+    return compare_findings([findings], axis="system")
 
 
 def _default_axis(runs: Sequence[Findings]) -> str:

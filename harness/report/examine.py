@@ -82,6 +82,9 @@ def examine(run: Run) -> Findings:
         provenance=provenance(run),
         memory=memory,
         title=_title(run),
+        stand_ins=tuple(
+            dict.fromkeys(cell.system for cell in run.all_cells if cell.record and _stands_in(cell.record))
+        ),
     )
 
 

@@ -168,6 +168,7 @@ class Findings:
     provenance: Mapping[str, Mapping[str, Any]]
     title: str = ""
     memory: tuple[MemoryFinding, ...] = ()
+    stand_ins: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -38,8 +38,8 @@ def markdown(title: str, about: str, said: Answer, tables: Sequence[Table]) -> s
 def table_markdown(table: Table) -> str:
     """A table with its title and note."""
     rows = [
-        _row([column.name for column in table.columns]),
-        "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",
+        _row([column.name for column in table.shown]),
+        "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.shown) + "|",
         *(_row(texts) for texts in table.texts()),
     ]
     return "\n".join([f"## {table.title}", "", table.note, "", *rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["NONE", "count", "factor", "mib", "ms", "number", "plural", "seconds", "signed"]
+__all__ = ["NONE", "count", "factor", "mib", "ms", "number", "plural", "seconds", "share", "signed"]
 
 #: Stands for a figure that does not exist; screen readers get "none" from the reports.
 NONE = "–"
@@ -60,6 +60,11 @@ def count(value: float | None) -> str:
 def factor(ratio: float) -> str:
     """How many times: "77x", "1.3x"."""
     return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.1f}x" if ratio >= 1.05 else f"{ratio:.2f}x"
+
+
+def share(value: float | None) -> str:
+    """A share as per cent."""
+    return NONE if value is None or _missing(float(value)) else f"{number(float(value) * 100)} %"
 
 
 def plural(number_of: int, noun: str, many: str | None = None) -> str:

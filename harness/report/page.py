@@ -27,7 +27,7 @@ def _data(text: str, kind: str) -> str:
 
 def table_html(table: Table) -> str:
     """A captioned table that scrolls sideways on its own, with its CSV."""
-    shown = table.columns[table.lead :]
+    shown = table.shown[table.lead :]
     head = "".join(f'<th scope="col"{_classes(column)}>{escape(column.name)}</th>' for column in shown)
     bodies: list[str] = []
     group = ""

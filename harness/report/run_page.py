@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from harness.report import numbers
 from harness.report.answer import answer
+from harness.report.compare_text import compare_tables
+from harness.report.compared import compare_systems
 from harness.report.page import Section, facts_html, page, plots_html, section, table_html
 from harness.report.plots.distribution import pair_distributions, system_distributions
 from harness.report.plots.floors import floor_plots
+from harness.report.plots.forest import forest_plots
 from harness.report.plots.memory import memory_plots
 from harness.report.plots.site_map import site_map
+from harness.report.plots.sweep import sweep_plots
 from harness.report.plots.timeline import event_list, timeline_plots
 from harness.report.tables import run_tables
 
@@ -37,6 +41,8 @@ def run_page(findings: Findings) -> str:
     sections: list[Section] = [
         section("leaks", "Does the client leak", table("memory-verdicts") + table("memory-attribution")),
         section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
+        section("verdicts", "System against system", _verdicts(findings)),
+        section("sweep", "Along the sweep", _plots(sweep_plots(findings))),
         section("map", "Sites and links", _plots([chart] if chart else []) + table("links")),
         section(
             "distribution",
@@ -60,6 +66,13 @@ def run_page(findings: Findings) -> str:
 def _day(instant: str) -> str:
     """ "2026-11-22T17:24:20.863Z" as "22 November 2026, 17:24 UTC"."""
     return f"{datetime.fromisoformat(instant):%-d %B %Y, %H:%M} UTC"
+
+
+def _verdicts(findings: Findings) -> str:
+    comparison = compare_systems(findings)
+    if comparison is None:
+        return ""
+    return _plots(forest_plots(comparison)) + "".join(table_html(table) for table in compare_tables(comparison))
 
 
 def _plots(plots: list[Plot]) -> str:

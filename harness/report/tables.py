@@ -31,12 +31,14 @@ class Column:
         key: name in the CSV, units included.
         show: how a value is written; None for text.
         detail: whether narrow renderings may leave it out.
+        csv_only: whether it stands in the CSV only.
     """
 
     name: str
     key: str
     show: Callable[[Any], str] | None = None
     detail: bool = False
+    csv_only: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -72,10 +74,15 @@ class Table:
         first, *sites = texts[: self.lead]
         return f"{first}, {' to '.join(sites)}" if sites else first
 
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns a reader sees."""
+        return tuple(column for column in self.columns if not column.csv_only)
+
     def texts(self) -> Iterator[list[str]]:
-        """The rows as written."""
+        """The rows as written, in the columns a reader sees."""
         for row in self.rows:
-            yield [column.text(value) for column, value in zip(self.columns, row, strict=True)]
+            yield [c.text(value) for c, value in zip(self.columns, row, strict=True) if not c.csv_only]
 
     def csv(self) -> str:
         """The rows as CSV with unrounded values; a missing figure is an empty field."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from harness.report import numbers
-from harness.report.compare_answer import phrase
+from harness.report.compare_text import phrase
 from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["forest_plots"]
 
-_ROW = 17
+_ROW = 14
+_GAP = 14
 #: Room for the metrics' names.
-_NAMES = 168
+_NAMES = 112
 #: Marker and ink by verdict: shape tells them apart where colour does not.
 _MARKS = {"better": ("v", "s2"), "worse": ("^", "s1"), "equivalent": ("s", "muted"), "inconclusive": ("o", "muted")}
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 5, 10, 20, 50, 100)
@@ -47,20 +48,27 @@ def _plot(plot_id: str, title: str, contrast: Contrast, effects: Sequence[Metric
     said = f"{contrast.b} against {contrast.a}: " + "; ".join(
         f"{e.metric.label} {phrase(e)}, {e.effect.verdict}" for e in effects
     )
-    with canvas(plot_id, title, said, height=100 + _ROW * len(effects), left=_NAMES) as drawn:
+    groups: dict[str, list[MetricEffect]] = {}
+    for e in effects:
+        groups.setdefault(_name(e), []).append(e)
+    height = 104 + sum(_GAP + _ROW * len(group) for group in groups.values())
+    with canvas(plot_id, title, said, height=height, left=_NAMES) as drawn:
         axes = drawn.axes
         axes.set_xscale("log")
         axes.axvspan(1 / (1 + tolerance), 1 + tolerance, color=colour("faint"), linewidth=0)
         axes.axvline(1, color=colour("muted"), linewidth=0.8)
-        for row, e in enumerate(effects):
-            marker, token = _MARKS[e.effect.verdict]
-            if math.isfinite(e.effect.low):
-                axes.plot([e.effect.low, e.effect.high], [row, row], color=colour(token), linewidth=1.6)
-            axes.plot([e.effect.effect], [row], marker, color=colour(token), markersize=6)
-        axes.set_yticks(range(len(effects)), [_name(e) for e in effects])
-        axes.set_ylim(len(effects) - 0.4, -0.6)
+        y, ticks = 0.0, []
+        for group in groups.values():
+            ticks.append(y + _ROW * (len(group) - 1) / 2)
+            for e in group:
+                _draw(axes, e, y)
+                y += _ROW
+            y += _GAP
+        axes.set_yticks(ticks, list(groups))
+        axes.set_ylim(y - _GAP - _ROW / 2 + 5, -_ROW / 2 - 5)
         _ratio_axis(axes, effects, tolerance)
-        plain_axes(axes, x="", y="ratio; grey: within tolerance")
+        hollow = "; hollow: p99" if any(e.metric.name == "p99" for e in effects) else ""
+        plain_axes(axes, x="", y=f"ratio; grey: within tolerance{hollow}")
         axes.grid(visible=False, axis="y")
         present = dict.fromkeys(e.effect.verdict for e in effects)
         for verdict in present:
@@ -70,9 +78,19 @@ def _plot(plot_id: str, title: str, contrast: Contrast, effects: Sequence[Metric
     return drawn.plot()
 
 
+def _draw(axes: Axes, e: MetricEffect, y: float) -> None:
+    marker, token = _MARKS[e.effect.verdict]
+    if math.isfinite(e.effect.low):
+        axes.plot([e.effect.low, e.effect.high], [y, y], color=colour(token), linewidth=1.4)
+    face = colour("paper") if e.metric.name == "p99" else colour(token)
+    axes.plot([e.effect.effect], [y], marker, color=colour(token), markerfacecolor=face, markersize=6)
+
+
 def _name(e: MetricEffect) -> str:
-    text = e.metric.label if e.metric.kind != "latency" else f"{e.metric.name} {e.metric.subject}"
-    return text if len(text) <= 30 else text[:29] + "…"
+    """At most two lines; the percentiles of one pair of sites share theirs."""
+    if e.metric.kind == "latency":
+        return e.metric.subject.replace(", ", "\n", 1)
+    return f"{e.metric.name},\n{e.metric.subject}"
 
 
 def _ratio_axis(axes: Axes, effects: Sequence[MetricEffect], tolerance: float) -> None:

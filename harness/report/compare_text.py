@@ -7,23 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.report import numbers
-from harness.report.answer import Answer
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Verdict
     from harness.report.compared import Comparison, Contrast, MetricEffect
 
-__all__ = ["compare_answer", "compare_tables", "contrast_sentences", "phrase"]
+__all__ = ["compare_tables", "contrast_sentences", "phrase"]
 
 _MOST_NAMED = 4
 _VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "inconclusive")
-
-
-def compare_answer(comparison: Comparison) -> Answer:
-    """Notes first, then what each contrast shows."""
-    sentences = [sentence for contrast in comparison.contrasts for sentence in contrast_sentences(contrast)]
-    return Answer(comparison.notes, tuple(sentences) or ("Nothing could be compared.",))
 
 
 def contrast_sentences(contrast: Contrast) -> list[str]:
@@ -61,7 +54,7 @@ def _greatest(contrast: Contrast) -> list[MetricEffect]:
 
 
 def phrase(found: MetricEffect) -> str:
-    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [9.0, 15.0]", "-0.4 points [-0.5, -0.3]"."""
+    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]"."""
     e = found.effect
     if e.scale == "difference":
         if not e.effect:
@@ -72,8 +65,8 @@ def phrase(found: MetricEffect) -> str:
         times = e.effect if up else 1 / e.effect
         low, high = (e.low, e.high) if up else (_inverse(e.high), _inverse(e.low))
         return f"{numbers.number(times)}x {'higher' if up else 'lower'} {_interval(low, high)}".strip()
-    percent = [(value - 1) * 100 for value in (e.effect, e.low, e.high)]
-    return f"{percent[0]:+.1f} % {_interval(percent[1], percent[2])}".strip()
+    percent = [numbers.signed((value - 1) * 100) for value in (e.effect, e.low, e.high)]
+    return f"{percent[0]} %" + (f" [{percent[1]}, {percent[2]}]" if math.isfinite(e.low) else "")
 
 
 def _inverse(value: float) -> float:
@@ -144,13 +137,13 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             Column(contrast.b, "b", scale),
             Column("Effect", "effect_text"),
             Column("Verdict", "verdict"),
-            Column("Ratio or difference", "effect", scale, detail=True),
-            Column("Low", "low", scale, detail=True),
-            Column("High", "high", scale, detail=True),
-            Column("Corrected p", "corrected_p", scale, detail=True),
-            Column("Detectable", "detectable", scale, detail=True),
+            Column("Ratio or difference", "effect", scale, csv_only=True),
+            Column("Low", "low", scale, csv_only=True),
+            Column("High", "high", scale, csv_only=True),
+            Column("Corrected p", "corrected_p", scale, csv_only=True),
+            Column("Detectable", "detectable", numbers.share, detail=True),
             Column("Needed", "repetitions_needed", numbers.count, detail=True),
-            Column("Why", "why", detail=True),
+            Column("Why", "why", csv_only=True),
         ),
         rows,
         lead=2,
