@@ -29,7 +29,6 @@ import queue
 import signal
 import sys
 import threading
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Callable
 
 from harness.agent.adapters import make_adapter
@@ -37,6 +36,7 @@ from harness.agent.channel import Channel
 from harness.agent.client import Client
 from harness.agent.clock import clock_facts, now
 from harness.agent.failures import Failures
+from harness.agent.packages import installed_packages
 from harness.agent.reading import quiesced_reading
 from harness.agent.records import RecordFile
 from harness.agent.server import Server
@@ -92,14 +92,13 @@ class Agent:
         self._channel.fault(phase, error, agent=self._number, **tag)
 
     def do_hello(self) -> dict[str, Any]:
-        packages = {item.metadata["Name"]: item.version for item in metadata.distributions()}
         return {
             "type": "hello",
             "protocol": PROTOCOL,
             "pid": os.getpid(),
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
-            "packages": packages,
+            "packages": installed_packages(),
             "host": platform.node(),
             **clock_facts(),
         }

@@ -33,6 +33,7 @@ from typing import Any
 from harness.agent.adapters import ADAPTERS
 from harness.agent.agent import run_agent
 from harness.agent.channel import Channel
+from harness.agent.packages import installed_packages
 
 __all__ = ["run_fleet"]
 
@@ -165,6 +166,9 @@ def run_fleet(adapter: str, driver: str) -> int:
     channel = Channel()
     for module in (ADAPTERS[adapter].partition(":")[0], *_LATE.get((adapter, driver), ())):
         importlib.import_module(module)
+    installed_packages()
+    if adapter == "oslo":
+        importlib.import_module("harness.agent.adapters.oslo_transport").known_options()
     if threading.active_count() != 1:
         raise RuntimeError("a library has started threads while loading: they would not survive the fork")
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,6 @@
 """What the load agent costs and how punctual it is, on this machine, now.
 
-    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall]      (default: all)
+    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall] [fleet]      (default: all)
 
 Prints each figure beside what it is to reach. The parts that are compared run in turns, in fresh processes, on the
 same broker and router.
@@ -25,6 +25,7 @@ from harness.agent.records import FIELDS, WARMUP
 from harness.bus.rabbitmq import RabbitmqBus
 from harness.bus.router.bus import RouterBus
 from harness.lab.agents import AgentHandle, build_agent_archive, in_parallel
+from harness.lab.fleet import FleetHandle
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
@@ -36,6 +37,16 @@ from harness.stack.shipped import shipped_stack
 STACKS = {"rabbit": "oslo-14.7.3-rabbit", "amqp1": "oslo-14.7.3-amqp1", "none": "loopback"}
 CALLS = 250
 TURNS = 24
+MEMBERS = 100
+#: Prints the bytes no other process shares, of each process named.
+_PRIVATE = """
+import json, sys
+sizes = []
+for pid in sys.argv[1:]:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        sizes.append(sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_")))
+print(json.dumps(sizes))
+"""
 
 
 @dataclass
@@ -59,9 +70,18 @@ class Place:
         handle = AgentHandle.start(self.lab, "host", name, self.python(driver), self.archive, env=stack.env)
         self.running.append(handle)
         handle.hello()
-        task = {
+        handle.prepare({**self.task(driver, number, role), "name": name, "record": self.record(name), **more})
+        return handle
+
+    def record(self, name: str) -> str:
+        """The record file of an agent of that name."""
+        return f"{self.lab.workdir('host')}/{name}.rec"
+
+    def task(self, driver: str, number: int, role: str) -> dict[str, Any]:
+        """A task of sequential calls (or their server)."""
+        return {
             "agent": number,
-            "name": name,
+            "name": f"{role}-{number}",
             "role": role,
             "adapter": "loopback" if driver == "none" else "oslo",
             "driver": driver,
@@ -74,16 +94,12 @@ class Place:
             "payload": {"kind": "fixed", "bytes": 1024},
             "duration_s": 3600.0,
             "workers": 1 if role == "client" else 16,
-            "record": f"{self.lab.workdir('host')}/{name}.rec",
-            **more,
         }
-        handle.prepare(task)
-        return handle
 
     def records(self, handle: AgentHandle) -> Any:
         """An agent's records, as a numpy array."""
         handle.report()
-        return np.fromfile(f"{self.lab.workdir('host')}/{handle.name}.rec", dtype=list(FIELDS))
+        return np.fromfile(self.record(handle.name), dtype=list(FIELDS))
 
     def stop(self) -> None:
         """End the agents started so far."""
@@ -263,11 +279,65 @@ def stall(here: Place) -> None:
         show(f"{driver}: p99 response time", p99, "s", "near 2", 1.7 <= p99 <= 2.3)
 
 
+def fleet(here: Place) -> None:
+    """Many client processes: how long they take to come up, what each adds in memory, and that each makes calls."""
+    for driver in ("rabbit", "amqp1"):
+        print(f"a fleet of {MEMBERS} clients, {driver}")
+        for number in range(2):
+            here.agent(driver, number, "server", server=f"server-{number}", workers=32)
+        stack = shipped_stack(STACKS[driver])
+        start = time.monotonic()
+        crew = FleetHandle(
+            here.lab, "host", f"fleet-{driver}", here.python(driver), here.archive, "oslo", driver, env=stack.env
+        )
+        members = [crew.spawn(f"member-{number}") for number in range(MEMBERS)]
+        print(f"    forked after {time.monotonic() - start:.1f} s", flush=True)
+
+        def prepare(number: int, driver: str = driver, members: list[AgentHandle] = members) -> bool:
+            task = {
+                **here.task(driver, 10 + number, "client"),
+                "schedule": {"kind": "constant", "rate_per_s": 0.2, "offset_s": 5.0 * number / MEMBERS},
+                "duration_s": 20.0,
+                "timeout_s": 60.0,
+                "workers": 1,
+                "record": "",
+                "progress_s": 20.0,
+            }
+            return members[number].prepare(task, timeout_s=120.0)
+
+        warm = in_parallel(range(MEMBERS), prepare, width=16)
+        seconds = time.monotonic() - start
+        at = time.monotonic() + 5.0
+        for member in members:
+            member.go(at)
+        done = [member.wait_finished(180.0) for member in members]
+        reports = in_parallel(members, AgentHandle.report, width=16)
+        own = _own_memory(here, [member.process.pid for member in members])
+        print(f"    connected {sum(warm)}, ended {sum(done)}, operations {sum(report.done for report in reports)}, "
+              f"failed {sum(sum(report.failed.values()) for report in reports)}")  # fmt: skip
+        print(f"    own memory of a member, MiB: p50 {np.median(own) / 2**20:.2f} max {max(own) / 2**20:.2f}")
+        crew.stop(60.0)
+        here.stop()
+        show(f"{driver}: seconds until {MEMBERS} clients are connected", seconds, "s", "<= 120", seconds <= 120)
+        served = sum(report.done > 0 for report in reports)
+        show(f"{driver}: clients that made calls", served, "", f"{MEMBERS}", served == MEMBERS)
+        mean = float(np.mean(own)) / 2**20
+        show(f"{driver}: own memory per client, mean", mean, "MiB", "<= 12", mean <= 12)
+
+
+def _own_memory(here: Place, pids: Sequence[int]) -> list[int]:
+    """Bytes no other process shares, of each process: private pages, clean and dirty."""
+    done = here.lab.run("host", [here.lab.python, "-c", _PRIVATE, *map(str, pids)], timeout_s=120.0)
+    sizes: list[int] = json.loads(done.stdout)
+    return sizes
+
+
 BENCHMARKS: dict[str, Callable[[Place], None]] = {
     "cost": cost,
     "punctuality": punctuality,
     "memory": memory,
     "stall": stall,
+    "fleet": fleet,
 }
 
 

@@ -7,6 +7,7 @@ a configuration file that is parsed before anything else.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import time
@@ -22,7 +23,7 @@ from harness.agent.task import TaskError
 if TYPE_CHECKING:
     from harness.agent.task import Task
 
-__all__ = ["configure", "connect", "notification_transport", "rpc_transport"]
+__all__ = ["configure", "connect", "known_options", "notification_transport", "rpc_transport"]
 
 
 def configure(task: Task) -> None:
@@ -30,7 +31,7 @@ def configure(task: Task) -> None:
     options = {group or "DEFAULT": dict(values) for group, values in task.options.items()}
     if task.role == "server":
         options.setdefault("DEFAULT", {}).setdefault("executor_thread_pool_size", task.workers)
-    known = _known_options()
+    known = known_options()
     for group, values in options.items():
         for name in values:
             if (group, name.replace("-", "_")) not in known:
@@ -48,7 +49,9 @@ def configure(task: Task) -> None:
     oslo_messaging.set_transport_defaults(control_exchange=task.exchange)
 
 
-def _known_options() -> set[tuple[str, str]]:
+@functools.lru_cache(maxsize=None)
+def known_options() -> frozenset[tuple[str, str]]:
+    """All options of oslo.messaging: (group, name)."""
     known: set[tuple[str, str]] = set()
     for group, options in oslo_opts.list_opts():
         name = getattr(group, "name", group) or "DEFAULT"
@@ -56,7 +59,7 @@ def _known_options() -> set[tuple[str, str]]:
             known.add((name, option.dest))
             for old in option.deprecated_opts:
                 known.add((old.group or name, (old.name or option.name).replace("-", "_")))
-    return known
+    return frozenset(known)
 
 
 def _text(value: Any) -> str:
