@@ -79,10 +79,12 @@ class _Relay:
                     break
                 target.sendall(data)
         with self._lock:
+            ending = pair in self._pairs
             self._pairs.discard(pair)
         for side in pair:
-            with contextlib.suppress(OSError):
-                side.shutdown(socket.SHUT_RDWR)
+            if ending:  # one end has closed, and the other is told so; after a reset there is nothing to tell
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
             side.close()
 
 

@@ -137,8 +137,10 @@ class Growth:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Growth:
         """The inverse of `to_json`."""
-        values = {key: (float("nan") if value is None else value) for key, value in data.items()}
-        return cls(**{**values, "slopes": tuple(values["slopes"])})
+        values: dict[str, Any] = {key: (float("nan") if value is None else value) for key, value in data.items()}
+        if data["delta"] is None:  # evidence only
+            values["delta"] = float("inf")
+        return cls(**{**values, "slopes": tuple(data["slopes"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,16 +28,16 @@ from harness.store.run import load_run
 
 __all__ = ["calibrate"]
 
-#: What can be calibrated: bus and stack, the runtime it needs, and whether all settings are measured or only the
-#: clean one and the leak of twice the limit (real clients take their time).
+#: What can be calibrated: bus and stack, the runtime it needs, and the settings measured, all if empty. Real clients
+#: take their time, and leaks are made by the agent, not by the client: there the false alarms are what matters.
 _SYSTEMS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "loopback": ({"bus": {"kind": "loopback"}, "stack": "loopback"}, "fake", ()),
     "rabbit": (
         {"bus": {"kind": "rabbitmq", "at": "here"}, "stack": "oslo-14.7.3-rabbit"},
         "local",
-        ("clean", "double"),
+        ("clean",),
     ),
-    "amqp1": ({"bus": {"kind": "router", "at": "here"}, "stack": "oslo-14.7.3-amqp1"}, "local", ("clean", "double")),
+    "amqp1": ({"bus": {"kind": "router", "at": "here"}, "stack": "oslo-14.7.3-amqp1"}, "local", ("clean",)),
 }
 
 
@@ -76,7 +76,7 @@ def calibrate(
     found: dict[str, MemoryResult] = {}
     for system in systems or ("loopback",):
         spec, runtime, only = _SYSTEMS[system]
-        chosen = [(setting, number) for setting, number in wanted if named or not only or setting.name in only]
+        chosen = [(setting, number) for setting, number in wanted if not only or setting.name in only]
         data = scenario_of(chosen, system=spec, repetitions=repetitions)
         loaded = scenario_from_text(yaml.safe_dump(data, sort_keys=False), f"calibrate {system}")
         settings = RunSettings(results=results, runtime=runtime, command=("harness", *sys.argv[1:]))

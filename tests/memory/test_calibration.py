@@ -1,0 +1,39 @@
+"""Calibration: exact bounds, the scenario it runs, and what verdicts quote."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from harness.files import plan_run, scenario_from_text
+from harness.memory.calibration import SETTINGS, Calibration, Rate, bounds, scenario_of
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"), [(0, 60, 0.0, 0.0596), (40, 40, 0.9119, 1.0), (38, 40, 0.8308, 0.9939)]
+)
+def test_bounds_are_exact(hits: int, of: int, low: float, high: float) -> None:
+    assert bounds(hits, of) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_every_setting_can_be_planned() -> None:
+    data = scenario_of(
+        [(setting, 2) for setting in SETTINGS],
+        system={"bus": {"kind": "loopback"}, "stack": "loopback"},
+        repetitions=3,
+    )
+    (cell,) = plan_run(scenario_from_text(yaml.safe_dump(data), "calibration"))
+    assert cell.memory is not None
+    assert len(cell.memory.doses) == 2 * len(SETTINGS)
+    assert cell.id == "calibrated-memory"
+
+
+def test_what_verdicts_quote() -> None:
+    rates = (
+        Rate("clean", "loopback", 0.0, "", 60, 0, 0, 0.0, 0.06, 0.0, 0.0),
+        Rate("double", "loopback", 2.0, "0.2 objects", 40, 40, 0, 0.91, 1.0, 0.2, 0.0),
+    )
+    calibration = Calibration("2026-11-22T10:00:00Z", {}, 3, rates)
+    assert "0 of 60 clean checks" in calibration.sentence()
+    assert "40 of 40 leaks of twice the limit" in calibration.sentence()
+    assert Calibration.from_json(calibration.to_json()) == calibration

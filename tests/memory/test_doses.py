@@ -1,0 +1,144 @@
+"""Doses for real: fresh processes of the loopback client, leaks made on purpose, and what the report says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.baseline import baseline
+from harness.cli.gate import gate
+from harness.errors import AgentFailure, BadInput, ExitCode, HarnessError, Regression
+from harness.lab.measure import measure_memory
+from harness.memory.stored import stored_results
+from harness.report.examine import examine
+from harness.report.memory import memory_sentences
+from harness.store.run import load_run
+
+SCENARIO = """
+name: dosed
+topology: {{name: one-site, sites: [here]}}
+systems:
+  loopback:
+    bus: {{kind: loopback}}
+    stack: loopback
+memory:
+  repetitions: 2
+  blocks: 7
+  warmup_blocks: 1
+  pause: 10ms
+  doublings: 0
+  doses: {doses}
+"""
+
+
+def write(path: Path, doses: str) -> Path:
+    path.write_text(SCENARIO.format(doses=doses))
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("doses")
+    doses = (
+        "{clean: {kind: call, count: 60}, "
+        "objects: {kind: call, count: 60, leak: {what: objects}}, "
+        "native: {kind: connect, count: 30, leak: {what: bytes, size: 100B}}, "
+        "open: {kind: connect, count: 10, leak: {what: fds}}, "
+        "running: {kind: connect, count: 5, leak: {what: threads}}}"
+    )
+    return measure_memory(write(directory / "dosed.yaml", doses), directory / "results", runtime="fake")
+
+
+def test_leaks_are_found_and_attributed_and_the_clean_client_is_clean(found: Path) -> None:
+    ((_, result),) = stored_results(load_run(found))
+    states = {(dose.name, role.role): role.verdict.state for dose in result.doses for role in dose.roles}
+    assert states == {
+        ("clean", "client"): "clean",
+        ("clean", "server"): "clean",
+        ("objects", "client"): "leak",
+        ("objects", "server"): "clean",
+        ("native", "client"): "leak",
+        ("open", "client"): "leak",
+        ("running", "client"): "leak",
+    }
+    told = {dose.name: role.attribution for dose in result.doses for role in dose.roles if role.attribution}
+    assert told["objects"].origin == "python"
+    assert told["objects"].sentences[0].startswith("one harness.agent.leak.Leaked per operation")
+    assert "Leak._last" in told["objects"].sentences[0]
+    assert "agent/leak.py:" in told["objects"].sentences[0]
+    assert told["native"].origin == "native"
+    assert told["open"].origin == "descriptors"
+    assert any("one thread left running" in sentence for sentence in told["running"].sentences)
+
+
+def test_reports_tell_it(found: Path) -> None:
+    findings = examine(load_run(found))
+    text = " ".join(memory_sentences(findings.memory))
+    assert "The client leaks on loopback under objects" in text
+    assert "No leak on loopback under clean (client)" in text or "clean (server), clean (client)" in text
+
+
+def test_the_gate_fails_and_says_so_everywhere(found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
+    ended = CliRunner().invoke(gate, [str(found), "--out", str(tmp_path)])
+    assert isinstance(ended.exception, Regression)
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert verdict["exit_code"] == ExitCode.REGRESSION
+    assert "::error title=loopback%3A objects%2C client" in ended.output
+    assert "<failure" in (tmp_path / "junit.xml").read_text()
+    assert "FAIL" in (tmp_path / "step.md").read_text()
+
+
+def test_a_run_with_leaks_is_no_baseline(found: Path, tmp_path: Path) -> None:
+    ended = CliRunner().invoke(baseline, ["update", str(found), "--file", str(tmp_path / "b.json")])
+    assert isinstance(ended.exception, BadInput)
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_baseline_of_a_clean_run_passes_and_a_missing_one_never_does(tmp_path: Path) -> None:
+    scenario = write(tmp_path / "dosed.yaml", "{call: 50}")
+    run = measure_memory(scenario, tmp_path / "results", runtime="fake")
+    file = tmp_path / "baseline.json"
+    ended = CliRunner().invoke(baseline, ["update", str(run), "--file", str(file)], catch_exceptions=False)
+    assert "new: loopback call client" in ended.output
+    passed = CliRunner().invoke(gate, [str(run), "--baseline", str(file), "--out", str(tmp_path)])
+    assert passed.exception is None, passed.output
+    missing = CliRunner().invoke(gate, [str(run), "--baseline", str(tmp_path / "none.json"), "--out", str(tmp_path)])
+    assert isinstance(missing.exception, BadInput)
+    assert json.loads((tmp_path / "verdict.json").read_text())["exit_code"] == ExitCode.BAD_INPUT
+    data = json.loads(file.read_text())
+    data["host"]["machine"] = "another"
+    file.write_text(json.dumps(data))
+    foreign = CliRunner().invoke(gate, [str(run), "--baseline", str(file), "--out", str(tmp_path)])
+    assert isinstance(foreign.exception, BadInput)
+    assert "another class of host" in str(foreign.exception)
+
+
+def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.lab.agents import AgentHandle
+
+    quiesce, count = AgentHandle.quiesce, iter(range(100))
+
+    def killed(self: AgentHandle, timeout_s: float, *, pause_s: float = 0.2) -> object:
+        if next(count) == 3:
+            self.process.signal(9)
+        return quiesce(self, timeout_s, pause_s=pause_s)
+
+    monkeypatch.setattr(AgentHandle, "quiesce", killed)
+    scenario = write(tmp_path / "dosed.yaml", "{connect: 5}")
+    with pytest.raises(AgentFailure, match="dose connect, process 1 of 2"):
+        measure_memory(scenario, tmp_path / "results", runtime="fake")
+    ended = CliRunner().invoke(gate, [str(tmp_path / "results" / "dosed"), "--out", str(tmp_path)])
+    assert isinstance(ended.exception, HarnessError)
+    assert json.loads((tmp_path / "verdict.json").read_text())["exit_code"] == ExitCode.INFRASTRUCTURE
+
+
+def test_a_scenario_without_doses_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput):
+        measure_memory(Path("scenarios/loopback.yaml"), tmp_path, runtime="fake")

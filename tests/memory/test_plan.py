@@ -1,0 +1,86 @@
+"""The `memory:` section: shorthands, defaults, located errors, and the plan it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.errors import BadFile
+from harness.files import plan_run, scenario_from_text
+from harness.model.memory import KINDS
+from harness.plan.cell import CellPlan
+
+ROUTED: dict[str, Any] = {"bus": {"kind": "router", "at": "core"}, "stack": "oslo-14.7.3-amqp1"}
+LOOPED: dict[str, Any] = {"bus": {"kind": "loopback"}, "stack": "loopback"}
+TOPOLOGY = {
+    "name": "two",
+    "sites": ["core", "edge"],
+    "links": {"core-edge": {"between": ["core", "edge"], "rtt": "20ms"}},
+}
+
+
+def cells(memory: Any, system: dict[str, Any], **more: Any) -> tuple[CellPlan, ...]:
+    data = {"name": "m", "topology": TOPOLOGY, "systems": {"s": system}, "memory": memory, **more}
+    return plan_run(scenario_from_text(yaml.safe_dump(data, sort_keys=False), "m.yaml"))
+
+
+def test_a_list_of_kinds_has_their_defaults() -> None:
+    (cell,) = cells({"doses": ["call", "cast-nobody"]}, LOOPED)
+    assert cell.memory is not None
+    call, nobody = cell.memory.doses
+    assert (call.count, call.client.task["workers"]) == (KINDS["call"].count, KINDS["call"].workers)
+    assert call.server is not None
+    assert nobody.server is None
+    assert call.limits["blocks"] == 0.1
+    assert (cell.memory.blocks, cell.memory.warmup_blocks, cell.memory.repetitions) == (12, 4, 5)
+
+
+def test_every_kind_can_be_planned_on_a_router_far_away() -> None:
+    (cell,) = cells({"doses": list(KINDS), "client": "edge", "server": "core"}, ROUTED)
+    assert cell.memory is not None
+    assert {dose.client.node for dose in cell.memory.doses} == {"host-edge"}
+    by_name = {dose.name: dose for dose in cell.memory.doses}
+    assert by_name["reconnect"].limits["blocks"] == 0.5
+    assert by_name["cut"].client.task["options"]["oslo_messaging_amqp"]["idle_timeout"] == 4
+
+
+def test_limits_of_a_dose_go_over_those_of_all() -> None:
+    memory = {"doses": {"call": {"limits": {"heap": 99}}}, "limits": {"heap": 50, "blocks": 1}}
+    (cell,) = cells(memory, LOOPED)
+    assert cell.memory is not None
+    limits = cell.memory.doses[0].limits
+    assert (limits["heap"], limits["blocks"], limits["anonymous"]) == (99, 1, 100)
+
+
+def test_load_and_memory_of_one_scenario_are_cells_of_their_own() -> None:
+    workload = {"pattern": "rpc-call", "clients": "edge", "servers": "core", "rate": "5/s"}
+    found = cells({"doses": {"call": 100}}, LOOPED, workloads={"w": workload}, repetitions=2)
+    assert [cell.id for cell in found] == ["s-r1", "s-r2", "s-memory"]
+    assert [cell.memory is None for cell in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("memory", "system", "line"),
+    [
+        ({"doses": {"calls": 5}}, LOOPED, "did you mean: call?"),
+        ({"doses": {}}, LOOPED, "memory.doses"),
+        ({"doses": ["reconnect"]}, LOOPED, "no connection to lose"),
+        ({"doses": ["listener"]}, LOOPED, "has no churn-listener"),
+        ({"doses": ["cut"], "client": "core"}, ROUTED, "no link to cut"),
+        ({"doses": ["call"], "client": "moon"}, ROUTED, "there is no site 'moon'"),
+        ({"doses": {"call": {"leak": {"what": "time"}}}}, LOOPED, "memory.doses.call.leak.what"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_stands(memory: Any, system: dict[str, Any], line: str) -> None:
+    with pytest.raises(BadFile) as caught:
+        cells(memory, system)
+    assert line in str(caught.value)
+    assert "m.yaml:" in str(caught.value)
+
+
+def test_a_scenario_must_have_something_to_do() -> None:
+    data = {"name": "m", "topology": TOPOLOGY, "systems": {"s": LOOPED}}
+    with pytest.raises(BadFile, match="needs something to do"):
+        scenario_from_text(yaml.safe_dump(data), "m.yaml")
