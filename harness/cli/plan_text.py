@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.model.links import Impairment
 from harness.model.quantities import format_duration, format_fraction, format_rate
-from harness.plan.cell import AgentPlan, CellPlan
+from harness.plan.cell import AgentPlan, CellPlan, LinkChange
 
 __all__ = ["plan_lines"]
 
@@ -45,8 +45,18 @@ def _schedule(agent: AgentPlan) -> str:
     return f"{schedule['rate_per_s']:g}/s {schedule['kind']}, {threads}"
 
 
+def _changes(changes: Sequence[LinkChange]) -> list[tuple[str, str, str, str]]:
+    """(load time, what is done, to which directions, because of which event)."""
+    directions: dict[tuple[str, str, str], list[str]] = {}
+    for change in changes:
+        done = change.action if change.impairment is None else _impairment(change.impairment)
+        at = (format_duration(change.at_s), done, change.label)
+        directions.setdefault(at, []).append(f"{change.source} -> {change.target}")
+    return [(at, done, ", ".join(which), label) for (at, done, label), which in directions.items()]
+
+
 def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
-    """The lines that describe every cell: nodes, links, bus, agents, pairs with floors, schedule."""
+    """The lines that describe every cell: nodes, links, bus, agents, pairs with floors, timeline, schedule."""
     total = sum(cell.phases.load_s for cell in cells)
     yield f"{len(cells)} cells, at least {format_duration(total)} of load"
     for cell in cells:
@@ -95,6 +105,9 @@ def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
                 for p in cell.pairs
             ]
         )
+        if cell.changes:
+            yield "  timeline, in load time"
+            yield from _table(_changes(cell.changes))
         phases = cell.phases
         yield (
             f"  schedule: warm-up {format_duration(phases.warmup_s)}, measured {format_duration(phases.duration_s)}, "

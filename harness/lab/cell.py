@@ -33,7 +33,7 @@ from harness.lab.observer import Observer
 from harness.links.envelope import meanwhile
 from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
-from harness.links.player import Player, playing
+from harness.links.player import Player, moments, playing
 from harness.links.probe import probe_links
 from harness.links.protocol import LinkShaper
 from harness.links.registry import choose_shaper
@@ -302,6 +302,8 @@ class _Cell:
                 yield player
             finally:
                 self.writer.set(facts.LINK_EVENTS, [played.to_json() for played in player.played])
+                for at_s, what in moments(player.played):
+                    self.writer.add_event(round((start + at_s) * 1e9), "link", what)
                 with _reported(self.writer, "the link shaper's evidence of the load"):
                     self.load_evidence = meanwhile(before, self.shaper.evidence())
 

@@ -14,7 +14,7 @@ from harness.links.protocol import LinkShaper
 from harness.links.wire import impairment_to_json
 from harness.plan.cell import LinkChange
 
-__all__ = ["Played", "Player", "playing"]
+__all__ = ["Played", "Player", "moments", "playing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,17 @@ class Player:
             return self._shaper.change(change.source, change.target, change.impairment)
         act = self._shaper.cut if change.action == "cut" else self._shaper.heal
         return act(change.source, change.target)
+
+
+def moments(played: Sequence[Played]) -> list[tuple[float, str]]:
+    """(load time, event in a few words) for people: once for all directions of an event and all steps of a ramp."""
+    told: list[tuple[float, str]] = []
+    latest: dict[int, str] = {}
+    for one in played:
+        if latest.get(one.change.event) != one.change.label:
+            latest[one.change.event] = one.change.label
+            told.append((one.at_s, one.change.label))
+    return told
 
 
 @contextlib.contextmanager

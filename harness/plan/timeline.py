@@ -69,14 +69,19 @@ def _between(base: Impairment, target: Impairment, share: float) -> Impairment:
     if share >= 1:
         return target
     steps = {
-        name: getattr(base, name) + (getattr(target, name) - getattr(base, name)) * share
+        name: _short(getattr(base, name) + (getattr(target, name) - getattr(base, name)) * share)
         for name in _NUMBERS
         if getattr(base, name) != getattr(target, name)
     }
     mixed = replace(target, **steps)
     if base.rate_bps is not None and target.rate_bps is not None:
-        mixed = replace(mixed, rate_bps=base.rate_bps + (target.rate_bps - base.rate_bps) * share)
+        mixed = replace(mixed, rate_bps=_short(base.rate_bps + (target.rate_bps - base.rate_bps) * share))
     return mixed
+
+
+def _short(value: float) -> float:
+    """Six significant digits: what every mechanism can keep, and a person can read."""
+    return float(f"{value:.6g}")
 
 
 def timeline_faults(
@@ -148,13 +153,16 @@ def expand(events: Sequence[LinkEvent], links: Sequence[LinkPlan], load_s: float
 
 
 def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[LinkChange]:
-    instants: dict[float, _Occurrence] = {}
-    for occurrence in occurrences:
-        for at_s in occurrence.instants():
-            instants[round(at_s, 9)] = occurrence
+    causes: dict[float, tuple[_Occurrence, bool]] = {}
+    for ends in (True, False):
+        for occurrence in occurrences:
+            for at_s in occurrence.instants():
+                if (at_s == occurrence.end_s) is ends:
+                    causes[round(at_s, 9)] = (occurrence, ends)
     in_force, cut = link.impairment, False
-    for at_s in sorted(instants):
-        cause = instants[at_s]
+    for at_s in sorted(causes):
+        cause, ends = causes[at_s]
+        label = f"{cause.label} ends" if ends else cause.label
         now = link.impairment
         for passing in (False, True):
             for occurrence in occurrences:
@@ -162,10 +170,10 @@ def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[
                     now = occurrence.over(now, at_s)
         now_cut = any(occurrence.traits is None and occurrence.under_way(at_s) for occurrence in occurrences)
         if now != in_force:
-            yield LinkChange(at_s, link.name, link.source, link.target, "change", now, cause.event, cause.label)
+            yield LinkChange(at_s, link.name, link.source, link.target, "change", now, cause.event, label)
         if now_cut != cut:
             action: Literal["cut", "heal"] = "cut" if now_cut else "heal"
-            yield LinkChange(at_s, link.name, link.source, link.target, action, None, cause.event, cause.label)
+            yield LinkChange(at_s, link.name, link.source, link.target, action, None, cause.event, label)
         in_force, cut = now, now_cut
 
 
@@ -190,7 +198,7 @@ def _occurrences(index: int, event: LinkEvent, links: Sequence[LinkPlan], load_s
             ramp_s = event.over or 0.0
             steps = event.steps or max(1, min(_MAX_STEPS, round(ramp_s / _STEP_S)))
             said = ", ".join(f"{name} {value}" for name, value in traits.said().items())
-            text = f"{label}: {'ramp to ' if ramp_s else ''}{said}"
+            text = f"{label}: ramp to {said} over {format_duration(ramp_s)}" if ramp_s else f"{label}: {said}"
             yield _Occurrence(index, begin_s, end_s, pairs, traits, ramp_s, steps if ramp_s else 1, text)
         number += 1
         if event.every is None or (event.times is not None and number >= event.times):

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import LinkFailure
 from harness.links.fake import FakeShaper
-from harness.links.player import Player, playing
+from harness.links.player import Played, Player, moments, playing
 from harness.model.links import Impairment, severed
 from harness.plan.cell import LinkChange, LinkPlan
 from tests.links.labs import FakeLab
@@ -46,6 +46,19 @@ def test_changes_are_carried_out_and_their_time_recorded(shaper: FakeShaper) -> 
     first, second = (one.to_json() for one in player.played[:2])
     assert (first["due_s"], first["action"], first["impairment"]["delay_s"]) == (0.05, "change", 0.1)
     assert (second["link"], second["source"], second["event"], second["impairment"]) == ("ab", "b", 1, None)
+
+
+def test_an_event_is_told_once_however_many_changes_it_takes(shaper: FakeShaper) -> None:
+    with playing(shaper, CHANGES, time.monotonic()) as player:
+        wait(player, 4)
+    assert [label for _, label in moments(player.played)] == ["ab: rtt 200ms", "ab: partition", "ab: partition"]
+    both = [Played(replace(CHANGES[0], at_s=at_s), at_s) for at_s in (1.0, 1.1, 1.2)]
+    ends = Played(replace(CHANGES[0], label="ab: rtt 200ms ends"), 2.0)
+    assert moments([*both, ends, both[0]]) == [
+        (1.0, "ab: rtt 200ms"),
+        (2.0, "ab: rtt 200ms ends"),
+        (1.0, "ab: rtt 200ms"),
+    ]
 
 
 def test_nothing_happens_after_the_end(shaper: FakeShaper) -> None:

@@ -87,6 +87,26 @@ def test_a_ramp_goes_in_steps_from_what_holds_to_what_is_asked_for() -> None:
     assert [value.loss for _, value in steps] == pytest.approx([0.01, 0.02, 0.03, 0.04])
 
 
+def test_every_change_says_what_it_is() -> None:
+    events = [
+        event(at="1s", link="ab", set={"rtt": "200ms", "loss": "1%"}, lasts="2s"),
+        event(at="5s", link="ab", ramp={"rtt": "1s"}, over="1s"),
+        event(at="7s", site="b", partition=True, lasts="1s", **{"from": "a"}),
+        event(at="9s", link="ab", flap={"down": "1s", "up": "1s", "times": 1}),
+    ]
+    labels = [c.label for c in expand(events, LINKS, 100) if (c.source, c.target) == ("a", "b")]
+    assert labels == [
+        "ab: rtt 200ms, loss 1%",
+        "ab: rtt 200ms, loss 1% ends",
+        "ab: ramp to rtt 1s over 1s",
+        "ab: ramp to rtt 1s over 1s",
+        "site b from a: partition",
+        "site b from a: partition ends",
+        "ab: flap",
+        "ab: flap ends",
+    ]
+
+
 def test_a_ramp_has_two_steps_a_second_and_returns_if_it_is_to() -> None:
     steps = played(event(at="10s", link="ab", ramp={"rtt": "100ms"}, over="3s", lasts="10s"))
     assert [at_s for at_s, _ in steps] == [10.5, 11, 11.5, 12, 12.5, 13, 20]
