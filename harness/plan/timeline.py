@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from harness.model.faults import Fault, unknown_name
 from harness.model.link_spec import LinkTraits
@@ -68,7 +68,7 @@ def _between(base: Impairment, target: Impairment, share: float) -> Impairment:
     """That share of the way from one impairment to another; what is not a number is the target's from the start."""
     if share >= 1:
         return target
-    steps = {
+    steps: dict[str, Any] = {
         name: _short(getattr(base, name) + (getattr(target, name) - getattr(base, name)) * share)
         for name in _NUMBERS
         if getattr(base, name) != getattr(target, name)
