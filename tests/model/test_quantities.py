@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,5 @@ def test_sizes_read_back_exactly(size: int) -> None:
 @given(st.text(max_size=12))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     for parse in (q.parse_duration, q.parse_rate, q.parse_fraction, q.parse_size, q.parse_frequency):
-        try:
+        with suppress(ValueError):
             assert parse(text) >= 0
-        except ValueError as error:
-            assert str(error)
