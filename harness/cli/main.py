@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "plan": "harness.cli.inspect:plan",
         "schema": "harness.cli.inspect:schema",
         "report": "harness.cli.report:report",
+        "compare": "harness.cli.compare:compare",
         "links": "harness.cli.links:links",
         "gate": "harness.cli.gate:gate",
         "baseline": "harness.cli.baseline:baseline",

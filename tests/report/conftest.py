@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from harness.report.compare_page import compare_runs
 from harness.report.examine import examine
 from harness.report.findings import Findings
 from harness.report.run_page import run_page
@@ -27,6 +28,13 @@ def page_path(findings: Findings, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(run_page(findings), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def compare_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("compared")
+    run = make_run(directory, Made(seconds=4, repetitions=3, run_spread=0.03))
+    return compare_runs([run], into=directory).html
 
 
 @pytest.fixture(scope="session")

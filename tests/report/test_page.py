@@ -19,38 +19,57 @@ from harness.report.theme import DARK, LIGHT
 PHONE, DESK = (390, 844), (1280, 900)
 
 
-@pytest.fixture(params=[PHONE, DESK], ids=["phone", "desktop"])
-def page(request: pytest.FixtureRequest, browser: webdriver.Chrome, page_path: Path) -> webdriver.Chrome:
-    width, height = request.param
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+def show(browser: webdriver.Chrome, path: Path, size: tuple[int, int]) -> webdriver.Chrome:
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    browser.get(page_path.as_uri())
+    browser.get(path.as_uri())
     return browser
+
+
+@pytest.fixture(params=[PHONE, DESK], ids=["phone", "desktop"])
+def page(request: pytest.FixtureRequest, browser: webdriver.Chrome, page_path: Path) -> webdriver.Chrome:
+    return show(browser, page_path, request.param)
+
+
+@pytest.fixture(params=[PHONE, DESK], ids=["phone", "desktop"])
+def comparison(request: pytest.FixtureRequest, browser: webdriver.Chrome, compare_path: Path) -> webdriver.Chrome:
+    return show(browser, compare_path, request.param)
 
 
 def js(page: webdriver.Chrome, code: str) -> Any:
     return page.execute_script(f"return {code}")
 
 
-def test_nothing_sticks_out_and_nothing_goes_wrong(page: webdriver.Chrome) -> None:
+def require_whole(page: webdriver.Chrome, plots: int) -> None:
+    """Nothing sticks out, nothing goes wrong, nothing is fetched, and every plot can be read."""
     assert js(page, "document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.get_log("browser") == []  # type: ignore[no-untyped-call]
     assert js(page, "performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
-
-
-def test_every_plot_is_drawn_and_readable(page: webdriver.Chrome) -> None:
     sizes = js(
         page,
         "[...document.querySelectorAll('.plot svg')].map(s => { const b = s.getBoundingClientRect();"
         " return [b.width, b.height, Math.min(...[...s.querySelectorAll('text')].map("
         "t => parseFloat(getComputedStyle(t).fontSize) * b.width / s.viewBox.baseVal.width))] })",
     )
-    assert len(sizes) >= 3 + 1 + 2 + 6 + 6 + 3
+    assert len(sizes) >= plots
     for width, height, smallest_text in sizes:
         assert width >= 300
         assert height >= 100
         assert smallest_text >= 8.0
+    ids = js(page, "[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_whole(page: webdriver.Chrome) -> None:
+    require_whole(page, plots=3 + 1 + 2 + 6 + 6 + 3)
+
+
+def test_the_comparison_is_whole(comparison: webdriver.Chrome) -> None:
+    require_whole(comparison, plots=2)
+    first = comparison.find_element(By.CSS_SELECTOR, "main > section:first-child")
+    assert "Stand-in router: amqp1" in first.text
+    assert "amqp1 against rabbit, 3 paired repetitions" in comparison.find_element(By.ID, "answer").text
 
 
 def test_the_stand_in_is_announced_before_anything_else(page: webdriver.Chrome) -> None:
@@ -66,8 +85,6 @@ def test_the_answer_comes_before_the_figures(page: webdriver.Chrome) -> None:
 
 
 def test_structure_for_assistive_technology(page: webdriver.Chrome) -> None:
-    ids = js(page, "[...document.querySelectorAll('[id]')].map(e => e.id)")
-    assert len(ids) == len(set(ids))
     assert js(page, "[...document.querySelectorAll('table')].every(t => t.caption && t.caption.textContent)")
     labelled = "s => s.querySelector('title') && s.querySelector('desc').textContent.length > 20"
     assert js(page, f"[...document.querySelectorAll('svg[role=img]')].every({labelled})")

@@ -1,0 +1,56 @@
+"""`harness compare`: verdicts between systems, runs or points of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["compare"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--axis", metavar="NAME", help="What to compare: system, run, or an axis of the sweep.")
+@click.option("--baseline", metavar="NAME", help="The side others are compared with; default: the first.")
+@click.option(
+    "--allow", multiple=True, metavar="PART", help="A part that may differ too, e.g. machine; may be repeated."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Differences up to this are of no interest.",
+)
+@click.option("--into", type=click.Path(path_type=Path), help="Directory for the reports; default: the last run's own.")
+def compare(
+    runs: tuple[Path, ...],
+    axis: str | None,
+    baseline: str | None,
+    allow: tuple[str, ...],
+    tolerance: float,
+    into: Path | None,
+) -> None:
+    """Compare the systems of one run, several runs, or the points of a sweep.
+
+    Each RUN is a run's directory, or a scenario's for its newest run. Prints the verdicts and writes compare.html and
+    compare.md. Runs that differ in more than what is compared are refused, with the reason.
+    """
+    from harness.report.compare_page import compare_runs
+    from harness.report.compare_text import compare_tables
+    from harness.report.terminal import print_report
+    from harness.store.run import load_run
+
+    done = compare_runs(
+        runs,
+        into=into or load_run(runs[-1]).path,
+        axis=axis,
+        baseline=baseline,
+        allow=allow,
+        tolerance=tolerance / 100,
+    )
+    print_report(done.said, compare_tables(done.comparison))
+    for file in (done.html, done.markdown):
+        click.echo(f"report: {file}")
