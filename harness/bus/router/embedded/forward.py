@@ -13,8 +13,9 @@ from typing import Any, Callable
 
 from harness.bus.router.embedded.addresses import Place, distribution_of, place_of
 from harness.bus.router.embedded.frames import DIRECT, MAX_HOPS, MULTICAST, UNICAST, Frame, encode_data
-from harness.bus.router.embedded.links import RELEASED, Account, Inbound, InLink, OutLink
+from harness.bus.router.embedded.links import Account, Inbound, InLink, OutLink
 from harness.bus.router.embedded.linkstate import LinkState
+from harness.bus.router.embedded.outcomes import RELEASED
 
 __all__ = ["Address", "Forwarder"]
 

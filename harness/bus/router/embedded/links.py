@@ -13,41 +13,24 @@ from __future__ import annotations
 
 import collections
 import itertools
-from typing import Any, Callable, NamedTuple, Union
+from typing import Any, Callable, Union
 
 from cproton_ffi import ffi, lib
 
 from harness.bus.router.embedded.engine import Wire
+from harness.bus.router.embedded.outcomes import (
+    ACCEPTED,
+    COUNTED,
+    FAILED,
+    REJECTED,
+    RELEASED,
+    TERMINAL,
+    Outcome,
+    put_outcome,
+    read_outcome,
+)
 
-__all__ = ["ACCEPTED", "FAILED", "RELEASED", "Account", "InLink", "Inbound", "OutLink", "Outcome"]
-
-
-class Outcome(NamedTuple):
-    """A delivery's final state, as AMQP has it: accepted, rejected, released or modified, with what they carry."""
-
-    state: int
-    failed: bool = False
-    undeliverable: bool = False
-    condition: str | None = None
-    description: str | None = None
-
-    def over(self, other: Outcome | None) -> Outcome:
-        """The one of two receivers' outcomes the sender hears of: rejected, accepted, modified, released in order."""
-        return self if other is None or _RANK.get(self.state, 0) > _RANK.get(other.state, 0) else other
-
-
-NOTHING = Outcome(0)
-ACCEPTED = Outcome(lib.PN_ACCEPTED)
-RELEASED = Outcome(lib.PN_RELEASED)
-#: What a sender hears when a receiver died with its message: modified, delivery-failed.
-FAILED = Outcome(lib.PN_MODIFIED, failed=True)
-_BARE = {lib.PN_MODIFIED: FAILED, lib.PN_REJECTED: Outcome(lib.PN_REJECTED)}
-_PLAIN = {0: NOTHING, lib.PN_ACCEPTED: ACCEPTED, lib.PN_RELEASED: RELEASED}
-_RANK = {lib.PN_RELEASED: 0, lib.PN_MODIFIED: 1, lib.PN_ACCEPTED: 2, lib.PN_REJECTED: 3}
-_TERMINAL = frozenset(_RANK)
-_COUNTED = {
-    lib.PN_ACCEPTED: "accepted", lib.PN_REJECTED: "rejected", lib.PN_RELEASED: "released", lib.PN_MODIFIED: "modified",
-}  # fmt: skip
+__all__ = ["Account", "AnyLink", "InLink", "Inbound", "OutLink"]
 
 
 class Account:
@@ -92,13 +75,13 @@ class Inbound:
     def interim(self, outcome: Outcome) -> None:
         """A single receiver has decided but not settled: tell the sender, who is to settle."""
         if not self._merged and self._link.holds(self._pn):
-            _put_outcome(self._pn, outcome)
+            put_outcome(self._pn, outcome)
             self._link.wire.engine.dirty(self._link.wire)
 
     def settle(self, outcome: Outcome) -> None:
         """One receiver's final outcome; the last one settles the sender's delivery."""
         self._waiting -= 1
-        self._best = (_BARE.get(outcome.state, outcome) if self._merged else outcome).over(self._best)
+        self._best = (outcome.bare if self._merged else outcome).over(self._best)
         if self._waiting <= 0:
             self._link.settle(self._pn, self._best)
 
@@ -232,7 +215,7 @@ class InLink:
         if not size:
             # Not a message at all: pyngus sends nothing in a delivery when a message it had no credit for was given
             # up. Receivers of oslo.messaging's amqp1 driver would not survive it; real routers refuse it.
-            _put_outcome(pn, Outcome(lib.PN_REJECTED))
+            put_outcome(pn, REJECTED)
             lib.pn_delivery_settle(pn)
             self.counts["rejected"] += 1
             self._renew()
@@ -253,9 +236,9 @@ class InLink:
         """Tell the sender the outcome and settle; nothing if the link or the delivery is gone."""
         if self._unsettled.pop(pn, None) is None:
             return
-        _put_outcome(pn, outcome)
+        put_outcome(pn, outcome)
         lib.pn_delivery_settle(pn)
-        counted = _COUNTED.get(outcome.state)
+        counted = COUNTED.get(outcome.state)
         if counted is not None:
             self.counts[counted] += 1
         self._renew()
@@ -343,16 +326,16 @@ class OutLink:
             return
         state = lib.pn_delivery_remote_state(pn)
         if lib.pn_delivery_settled(pn):
-            outcome = _outcome_of(pn, state)
+            outcome = read_outcome(pn, state)
             del self._unsettled[pn]
             lib.pn_delivery_settle(pn)
-            counted = _COUNTED.get(outcome.state)
+            counted = COUNTED.get(outcome.state)
             if counted is not None:
                 self.counts[counted] += 1
             out.end(outcome)
-        elif state != out.seen and state in _TERMINAL and out.inbound is not None:
+        elif state != out.seen and state in TERMINAL and out.inbound is not None:
             out.seen = state
-            out.inbound.interim(_outcome_of(pn, state))
+            out.inbound.interim(read_outcome(pn, state))
 
     def settled_by_sender(self, out: Outbound) -> None:
         """The sender has settled a message that is here."""
@@ -399,44 +382,3 @@ _small = ffi.new("char[]", 65536)
 
 def _buffer_for(size: int) -> Any:
     return _small if size <= 65536 else ffi.new("char[]", size)
-
-
-def _outcome_of(pn: Any, state: int) -> Outcome:
-    plain = _PLAIN.get(state)
-    if plain is not None:
-        return plain
-    remote = lib.pn_delivery_remote(pn)
-    if state == lib.PN_MODIFIED:
-        return Outcome(
-            state,
-            failed=bool(lib.pn_disposition_is_failed(remote)),
-            undeliverable=bool(lib.pn_disposition_is_undeliverable(remote)),
-        )
-    if state == lib.PN_REJECTED:
-        condition = lib.pn_disposition_condition(remote)
-        return Outcome(
-            state,
-            condition=_text(lib.pn_condition_get_name(condition)),
-            description=_text(lib.pn_condition_get_description(condition)),
-        )
-    return NOTHING
-
-
-def _put_outcome(pn: Any, outcome: Outcome) -> None:
-    if outcome.state == 0:
-        return
-    local = lib.pn_delivery_local(pn)
-    if outcome.failed:
-        lib.pn_disposition_set_failed(local, True)
-    if outcome.undeliverable:
-        lib.pn_disposition_set_undeliverable(local, True)
-    if outcome.condition:
-        condition = lib.pn_disposition_condition(local)
-        lib.pn_condition_set_name(condition, outcome.condition.encode())
-        if outcome.description:
-            lib.pn_condition_set_description(condition, outcome.description.encode())
-    lib.pn_delivery_update(pn, outcome.state)
-
-
-def _text(value: Any) -> str | None:
-    return ffi.string(value).decode() if value else None

@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict
 
 import proton
 
-from harness.bus.router.embedded.links import ACCEPTED, Inbound
+from harness.bus.router.embedded.links import Inbound
+from harness.bus.router.embedded.outcomes import ACCEPTED
 
 __all__ = ["Management", "resident_bytes"]
 

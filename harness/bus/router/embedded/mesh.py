@@ -14,8 +14,9 @@ from typing import Any, Callable
 
 from harness.bus.router.embedded.engine import Engine, Wire
 from harness.bus.router.embedded.frames import Frame, decode_control, decode_data, encode_control
-from harness.bus.router.embedded.links import RELEASED, Inbound, InLink, OutLink
+from harness.bus.router.embedded.links import Inbound, InLink, OutLink
 from harness.bus.router.embedded.linkstate import LinkState
+from harness.bus.router.embedded.outcomes import RELEASED
 
 __all__ = ["CONTROL", "DATA", "WINDOW", "Mesh", "Neighbour"]
 
