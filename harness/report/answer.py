@@ -12,6 +12,7 @@ from harness.report import numbers
 from harness.report.compare_text import contrast_sentences
 from harness.report.compared import compare_systems
 from harness.report.memory import memory_sentences
+from harness.report.releases import release_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def warnings_of(findings: Findings) -> list[str]:
 
 
 def _sentences(findings: Findings) -> list[str]:
-    doses = memory_sentences(findings.memory)
+    doses = [*release_sentences(findings), *memory_sentences(findings.memory)]
     if not findings.pairs:
         return doses or ["No operation was measured."]
     found = [*doses, *_contrasts(findings), *_verdicts(findings), *_floors(findings), _delivery(findings)]

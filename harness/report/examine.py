@@ -107,7 +107,8 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
             problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
             continue
         if result is not None:
-            found.append(MemoryFinding(system_label(cell.system, cell.point), cell.id, result))
+            stack = next((agent.stack for agent in cell.agents.values() if agent.role == "client"), "")
+            found.append(MemoryFinding(system_label(cell.system, cell.point), cell.id, result, stack))
     return tuple(found)
 
 

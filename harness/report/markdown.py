@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["markdown", "run_markdown", "table_markdown"]
 
 #: Tables a Markdown reader gets; the others are for the page and the CSV files.
-_SHOWN = ("memory-verdicts", "memory-attribution", "latency", "delivery", "resources", "links", "cells")
+_SHOWN = ("releases", "memory-verdicts", "memory-attribution", "latency", "delivery", "resources", "links", "cells")
 
 
 def run_markdown(findings: Findings) -> str:

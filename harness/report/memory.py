@@ -32,11 +32,13 @@ class MemoryFinding:
         label: the system, with its place in the sweep.
         cell: id of its memory cell.
         result: what the doses found.
+        stack: the stack of its clients.
     """
 
     label: str
     cell: str
     result: MemoryResult
+    stack: str = ""
 
 
 def _roles(findings: Sequence[MemoryFinding]) -> Iterator[tuple[MemoryFinding, DoseResult, RoleResult]]:

@@ -39,6 +39,7 @@ def run_page(findings: Findings) -> str:
 
     chart = site_map(findings)
     sections: list[Section] = [
+        section("releases", "Release by release", table("releases")),
         section("leaks", "Does the client leak", table("memory-verdicts") + table("memory-attribution")),
         section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
         section("verdicts", "System against system", _verdicts(findings)),

@@ -96,9 +96,11 @@ class Table:
 
 def run_tables(findings: Findings) -> list[Table]:
     """All tables of a run, in reading order; those without rows are left out."""
-    from harness.report.memory import memory_tables  # tables of its own, made of this module's Table
+    from harness.report.memory import memory_tables  # tables of their own, made of this module's Table
+    from harness.report.releases import release_tables
 
     tables = [
+        *release_tables(findings),
         *memory_tables(findings.memory),
         latency_table(findings),
         delivery_table(findings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.model.stack import StackSpec
+from harness.model.stack import Driver, StackSpec
 
 __all__ = ["SHIPPED", "shipped_stack"]
 
@@ -73,6 +73,25 @@ _PKG_RESOURCES = ("setuptools==79.0.1",)
 # One malloc arena makes native growth readable, and the allocator Python uses is said, not assumed.
 _ENV = {"MALLOC_ARENA_MAX": "1", "PYTHONMALLOC": "pymalloc"}
 
+#: Releases of oslo.messaging for comparing release with release: the last of each line that changed its drivers, and
+#: those on either side of what is known to have changed (14.8.0 and 18.1.0: the reply waiter; 15.0.0: no amqp1).
+_RABBIT_RELEASES = ("12.14.0", "14.0.3", "14.4.2", "14.8.1", "14.9.3", "15.0.0", "16.1.2", "17.3.2", "18.0.0")
+_AMQP1_RELEASES = ("12.14.0", "14.0.3", "14.4.2", "14.8.1", "14.9.3")
+
+
+def _release(version: str, driver: Driver) -> StackSpec:
+    """A release with everything else as in the other stacks, so that only the release differs."""
+    wire = (*_PROTON, "pyngus==2.3.1") if driver == "amqp1" else ()
+    return StackSpec(
+        name=f"oslo-{version}-{driver}",
+        requirements=(f"oslo.messaging=={version}", *_KOMBU, *wire, *_PKG_RESOURCES),
+        constraints=_PULLED_IN,
+        driver=driver,
+        adapters=("oslo", "proton", "loopback") if driver == "amqp1" else ("oslo", "kombu", "loopback"),
+        env=_ENV,
+    )
+
+
 #: Every shipped stack. The two 14.7.3 stacks are the fair pair: the same client release on both wires (the last
 #: release line with both drivers and without the polling reply waiter of 14.8 to 18.0).
 SHIPPED: tuple[StackSpec, ...] = (
@@ -109,6 +128,8 @@ SHIPPED: tuple[StackSpec, ...] = (
         env=_ENV,
     ),
     StackSpec(name="loopback", env=_ENV),
+    *(_release(version, "rabbit") for version in _RABBIT_RELEASES),
+    *(_release(version, "amqp1") for version in _AMQP1_RELEASES),
 )
 
 
