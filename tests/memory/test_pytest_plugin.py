@@ -1,0 +1,128 @@
+"""The fixture `client_memory` as a project uses it: in a pytest of its own, with xdist and pytest-benchmark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import os
+
+KEPT = []
+
+
+class Session:
+    pass
+
+
+class Pool:
+    def __init__(self):
+        self.idle = []
+
+
+POOL = Pool()
+FEW = {"count": 40, "blocks": 7, "repetitions": 2}
+
+
+def test_clean(client_memory, benchmark):
+    benchmark.pedantic(lambda: sorted("leaks"), rounds=3)
+    client_memory(lambda: sorted("leaks"), **FEW)
+
+
+def test_leaking(client_memory):
+    client_memory(lambda: KEPT.append(Session()), **FEW)
+
+
+def test_pool_that_fills(client_memory):
+    client_memory(lambda: len(POOL.idle) < 200 and POOL.idle.append(Session()), **FEW)
+
+
+def test_open_files(client_memory):
+    client_memory(lambda: os.open(os.devnull, os.O_RDONLY), **{**FEW, "count": 5})
+
+
+def test_dying(client_memory):
+    client_memory(lambda: os._exit(7), **FEW)
+
+
+def test_raising(client_memory):
+    client_memory(lambda: {}["nothing"], **FEW)
+
+
+def test_wrong_limit(client_memory):
+    client_memory(lambda: None, limits={"bricks": 1}, **FEW)
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("project")
+    (directory / "test_project.py").write_text(TESTS)
+    options = ["-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "--junit-xml=junit.xml", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--benchmark-json=benchmark.json", "test_project.py"],
+        cwd=directory,
+        env={"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return directory, done.stdout + done.stderr
+
+
+def test_what_leaks_fails_in_the_call_phase_and_what_does_not_passes(ended: tuple[Path, str]) -> None:
+    directory, output = ended
+    assert "5 failed, 2 passed" in output, output
+    cases = {case.get("name"): case for case in ET.parse(directory / "junit.xml").getroot().iter("testcase")}
+    assert {name for name, case in cases.items() if case.find("failure") is not None} == {
+        "test_leaking",
+        "test_open_files",
+        "test_dying",
+        "test_raising",
+        "test_wrong_limit",
+    }
+    properties = {p.get("name"): p.get("value") for p in cases["test_leaking"].iter("property")}
+    assert properties["memory_state"] == "leak"
+    assert float(properties["memory_blocks_per_call"] or 0) > 0.9
+
+
+def test_the_failure_is_the_verdict_with_its_evidence(ended: tuple[Path, str]) -> None:
+    _, output = ended
+    assert "client memory: leak: blocks:" in output
+    assert "one test_project.Session per operation" in output
+    assert "test_project.KEPT" in output
+    assert "allocated at" in output
+    assert "one descriptor left open per operation" in output
+    assert "the dosed process died (exit status 7)" in output
+    assert "KeyError: 'nothing'" in output
+    assert "no limit for 'bricks'" in output
+
+
+def test_benchmarks_get_the_figures(ended: tuple[Path, str]) -> None:
+    directory, _ = ended
+    (benchmark,) = json.loads((directory / "benchmark.json").read_text())["benchmarks"]
+    assert benchmark["extra_info"]["client_memory"]["state"] == "clean"
+
+
+def test_it_works_under_xdist(ended: tuple[Path, str]) -> None:
+    directory, _ = ended
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "-q"),
+            *("-n", "2", "-k", "open_files or pool"),
+            "test_project.py",
+        ],
+        cwd=directory,
+        env={"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
