@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.report.answer import answer
 from harness.report.tables import Table, run_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.report.answer import Answer
     from harness.report.findings import Findings
@@ -47,20 +46,29 @@ def print_report(said: Answer, tables: Sequence[Table], console: Console | None 
 def print_table(table: Table, console: Console | None = None) -> None:
     """Print one table."""
     console = console or Console()
-    console.print(_rich(table, detailed=console.width >= _WIDE))
+    for line in _lines(table, detailed=console.width >= _WIDE):
+        console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
 
-def _rich(table: Table, *, detailed: bool) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    chosen = [at for at, column in enumerate(table.shown) if detailed or not column.detail]
-    for at in chosen:
-        column = table.shown[at]
-        shown.add_column(column.name, justify="right" if column.numeric else "left", no_wrap=True, header_style="dim")
-    before: list[str] = []
-    for texts in table.texts():
-        cells = [texts[at] for at in chosen]
-        # A value equal to the one above says nothing new in the leading columns; leaving it out shows the groups.
-        lead = next((i for i, (new, old) in enumerate(zip(cells, before, strict=False)) if new != old), 0)
-        shown.add_row(*("" if i < lead and not table.shown[chosen[i]].numeric else t for i, t in enumerate(cells)))
-        before = cells
-    return shown
+def _lines(table: Table, *, detailed: bool) -> Iterator[Text]:
+    """The table as lines: a heading per group, its rows below, columns aligned over all groups."""
+    chosen = [at for at, c in enumerate(table.shown) if at >= table.lead and (detailed or not c.detail)]
+    columns = [table.shown[at] for at in chosen]
+    rows = [(table.group(texts) if table.lead else "", [texts[at] for at in chosen]) for texts in table.texts()]
+    widths = [max([len(c.name), *(len(cells[at]) for _, cells in rows)]) for at, c in enumerate(columns)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            text.rjust(width) if column.numeric else text.ljust(width)
+            for text, width, column in zip(cells, widths, columns, strict=True)
+        ]
+        return ("  " if table.lead else "") + "  ".join(padded).rstrip()
+
+    yield Text(table.title, "bold")
+    yield Text(line([column.name for column in columns]), "dim")
+    before = ""
+    for group, cells in rows:
+        if group != before:
+            yield Text(group, "italic")
+            before = group
+        yield Text(line(cells))
