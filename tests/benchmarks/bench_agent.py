@@ -1,6 +1,6 @@
 """What the load agent costs and how punctual it is, on this machine, now.
 
-    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall] [fleet]      (default: all)
+    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall] [fleet] [ombt]      (default: all)
 
 Prints each figure beside what it is to reach. The parts that are compared run in turns, in fresh processes, on the
 same broker and router.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from harness.bus.rabbitmq import RabbitmqBus
 from harness.bus.router.bus import RouterBus
 from harness.lab.agents import AgentHandle, build_agent_archive, in_parallel
 from harness.lab.fleet import FleetHandle
+from harness.model.stack import StackSpec
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
@@ -332,12 +334,64 @@ def _own_memory(here: Place, pids: Sequence[int]) -> list[int]:
     return sizes
 
 
+def ombt(here: Place) -> None:
+    """Throughput of sequential calls beside ombt's, on the same broker with the same client release, in turns."""
+    turns, calls = 6, 1000
+    print(f"beside ombt 3.0.0, rabbit, {turns} turns of {calls} sequential calls of 1 KiB each")
+    release = shipped_stack(STACKS["rabbit"])
+    stack = StackSpec(
+        name="ombt",
+        requirements=("ombt==3.0.0", *release.requirements),
+        constraints=release.constraints,
+        env=release.env,
+    )
+    program = build_stack(stack).python.with_name("ombt2")
+    command = [str(program), "--url", here.urls["rabbit"]]
+    crew = [
+        here.lab.start("host", [*command, role], log=f"ombt-{role}", env=stack.env)
+        for role in ("rpc-server", "rpc-client")
+    ]
+    here.agent("rabbit", 0, "server")
+    client = here.agent("rabbit", 1, "client")
+    _perform(client, calls)
+    _ombt_calls(here, command, calls)
+    theirs: list[float] = []
+    ours: list[float] = []
+    for turn in range(turns):
+        for kind in ("ombt", "agent") if turn % 2 == 0 else ("agent", "ombt"):
+            if kind == "ombt":
+                theirs.append(_ombt_calls(here, command, calls))
+            else:
+                _perform(client, calls)
+                records = here.records(client)[-calls:]
+                ours.append(calls / (int(records["done"].max() - records["due"].min()) / 1e9))
+    records = here.records(client)[calls:]
+    for process in crew:
+        process.signal(15)
+        process.wait(10.0)
+    here.stop()
+    print(f"    calls/s: ombt {np.round(theirs, 1)}, agent {np.round(ours, 1)}")
+    print(f"    agent's {percentiles(records['done'] - records['due'])}, recorded to the nanosecond")
+    ratio = float(np.median(np.array(ours) / np.array(theirs)))
+    show("throughput, agent / ombt, median of turns", ratio, "x", ">= 1.0", ratio >= 1.0)
+
+
+def _ombt_calls(here: Place, command: Sequence[str], calls: int) -> float:
+    """Let ombt make calls; its own figure of calls per second."""
+    done = here.lab.run("host", [*command, "controller", "rpc-call", "--calls", str(calls)], timeout_s=300.0)
+    found = re.search(r"Aggregate throughput: ([0-9.]+) msgs/sec", done.stdout)
+    if found is None:
+        raise SystemExit(f"ombt gave no result:\n{done.stdout}{done.stderr}")
+    return float(found[1])
+
+
 BENCHMARKS: dict[str, Callable[[Place], None]] = {
     "cost": cost,
     "punctuality": punctuality,
     "memory": memory,
     "stall": stall,
     "fleet": fleet,
+    "ombt": ombt,
 }
 
 
