@@ -168,6 +168,48 @@ class RunWriter:
         writer._save()
         return writer
 
+    @classmethod
+    def reopen(cls, path: Path) -> RunWriter:
+        """Go on with a run that was stopped, killed or failed: what is `pending` can be run, what is done is kept.
+
+        Args:
+            path: the run's directory.
+
+        Raises:
+            BadInput: some process is still writing it, or nothing is left to run.
+            DamagedResult: its manifest cannot be read.
+        """
+        from harness.store.run import load_run
+
+        try:
+            lock = WriterLock(path / LOCK)
+        except BlockingIOError:
+            raise BadInput(
+                "the run is still being written", where=str(path), remedy="wait for it, or stop it first"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"no run to go on with ({error.strerror})", where=str(path)) from None
+        try:
+            run = load_run(path)
+            done = {cell.id for cell in run.all_cells if cell.state in ("valid", "invalid")}
+            if len(done) == len(run.all_cells):
+                raise BadInput("nothing is left to run", where=str(path), remedy="start a new run")
+        except BaseException:
+            lock.release()
+            raise
+        entries = [
+            entry if entry.id in done else entry.model_copy(update={"state": "planned", "why": [], "digest": None})
+            for entry in run.manifest.cells
+        ]
+        writer = cls(path, run.manifest, lock)
+        writer._update(state="running", why=[], ended=None, cells=entries)
+        return writer
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Ids of the cells that have not been finished, in the order they run."""
+        return tuple(entry.id for entry in self._manifest.cells if entry.state in ("planned", "running"))
+
     @property
     def run_id(self) -> str:
         """The run's id."""

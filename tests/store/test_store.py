@@ -252,6 +252,44 @@ def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
         harness.load_run(path)
 
 
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    made = Made(seconds=2, repetitions=2)
+    cells = plans(made)
+    run = RunWriter.create(tmp_path, "made", resolved="{}", cells=cells)
+    for at in (0, 1):
+        cell = run.cell(cells[at])
+        fill(cell, cells[at], made, tmp_path)
+        if at == 0:
+            cell.finish("valid")
+    with pytest.raises(BadInput, match="still being written"):
+        RunWriter.reopen(run.path)
+    run._lock.release()  # what a kill -9 does
+    first = (run.path / "cells" / "rabbit-r1" / "cell.json").read_bytes()
+
+    again = RunWriter.reopen(run.path)
+    assert again.pending == ("amqp1-r1", "rabbit-r2", "amqp1-r2")
+    with again:
+        for plan_ in cells:
+            if plan_.id in again.pending:
+                with again.cell(plan_) as cell:
+                    fill(cell, plan_, made, tmp_path)
+                    cell.finish("valid")
+        again.finish("complete")
+    loaded = harness.load_run(run.path)
+    assert loaded.problems == []
+    assert (run.path / "cells" / "rabbit-r1" / "cell.json").read_bytes() == first
+    with pytest.raises(BadInput, match="nothing is left"):
+        RunWriter.reopen(run.path)
+
+
+def test_a_damaged_cell_is_run_again(tmp_path: Path) -> None:
+    path = make_run(tmp_path, Made(seconds=2))
+    (path / "cells" / "amqp1-r1" / "operations.parquet").unlink()
+    again = RunWriter.reopen(path)
+    assert again.pending == ("amqp1-r1",)
+    again.finish("interrupted")
+
+
 def test_the_newest_run_of_a_scenario(tmp_path: Path) -> None:
     make_run(tmp_path, Made(seconds=2), run_id="20260101T000000Z-a")
     make_run(tmp_path, Made(seconds=2), run_id="20260102T000000Z-a")
