@@ -12,15 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.report.compare_page import compare
     from harness.store.campaign import Campaign, load_campaign
     from harness.store.run import Run, load_run
 
 __version__ = "0.1.0"
 
-__all__ = ["Campaign", "Run", "__version__", "load_campaign", "load_run"]
+__all__ = ["Campaign", "Run", "__version__", "compare", "load_campaign", "load_run"]
 
 _HOMES = {
     "Campaign": "harness.store.campaign",
+    "compare": "harness.report.compare_page",
     "load_campaign": "harness.store.campaign",
     "Run": "harness.store.run",
     "load_run": "harness.store.run",

@@ -16,7 +16,7 @@ from harness.report.page import facts_html, page, plots_html, section, table_htm
 from harness.report.plots.forest import forest_plots
 from harness.report.plots.sweep import sweep_plots
 from harness.store.atomic import replace_text
-from harness.store.run import load_run
+from harness.store.run import Run, load_run
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.report.findings import Findings
 
-__all__ = ["PublishedComparison", "compare_answer", "compare_page", "compare_runs"]
+__all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,25 @@ class PublishedComparison:
     said: Answer
     html: Path
     markdown: Path
+
+
+def compare(
+    *runs: Run | str | os.PathLike[str],
+    axis: str | None = None,
+    baseline: str | None = None,
+    allow: Collection[str] = (),
+    tolerance: float = TOLERANCE,
+) -> Comparison:
+    """Compare what is in one run, or several runs; see compare_findings for the other arguments.
+
+    Args:
+        runs: loaded runs, or paths as load_run takes them.
+
+    Raises BadInput, DamagedResult.
+    """
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    findings = [examine(run) for run in loaded]
+    return compare_findings(findings, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
 
 
 def compare_runs(

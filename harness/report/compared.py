@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from harness.analysis.comparison import TOLERANCE, Effect, compare, correct
 from harness.analysis.compatibility import AXIS_PARTS, differences
@@ -63,6 +66,47 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     tolerance: float
     notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per contrast and metric.
+
+        Columns: a, b, context, kind, subject, metric, unit, value_a, value_b (typical values), effect (b / a, or b - a
+        where scale is "difference"), low, high (95 % interval), verdict (of b), scale, corrected_p, detectable,
+        repetitions_needed, repetitions, why.
+        """
+        return pd.DataFrame(
+            {
+                "a": contrast.a,
+                "b": contrast.b,
+                "context": contrast.context,
+                "kind": e.metric.kind,
+                "subject": e.metric.subject,
+                "metric": e.metric.name,
+                "unit": e.metric.unit,
+                "value_a": e.effect.a,
+                "value_b": e.effect.b,
+                "effect": e.effect.effect,
+                "low": e.effect.low,
+                "high": e.effect.high,
+                "verdict": e.effect.verdict,
+                "scale": e.effect.scale,
+                "corrected_p": e.effect.corrected,
+                "detectable": e.effect.detectable,
+                "repetitions_needed": e.effect.needed,
+                "repetitions": min(e.effect.n),
+                "why": e.effect.why,
+            }
+            for contrast in self.contrasts
+            for e in contrast.effects
+        )
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        columns = ["a", "b", "context", "subject", "metric", "value_a", "value_b", "effect", "low", "high", "verdict"]
+        frame = self.frame
+        table = frame[columns].to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+        return (f"<ul>{notes}</ul>" if notes else "") + str(table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ class Campaign:
         return self._joined(lambda run: run.memory)
 
     @property
+    def growth(self) -> pd.DataFrame:
+        """Run.growth of every run."""
+        return self._joined(lambda run: run.growth)
+
+    @property
     def problems(self) -> list[str]:
         """What keeps any of the runs from being whole, each with its run's id."""
         return [f"{run.id}: {text}" for run in self.runs for text in run.problems]

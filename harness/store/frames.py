@@ -13,18 +13,28 @@ import pandas as pd
 
 from harness.agent.records import WARMUP
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
+from harness.analysis.leak import METRICS
 from harness.errors import BadInput
 from harness.store.places import UNKNOWN, by_agent, server_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from harness.memory.result import MemoryResult
     from harness.store.cell import Cell
     from harness.store.schema import CellRecord
 
-__all__ = ["DELIVERY_COLUMNS", "LATENCY_COLUMNS", "delivery_frame", "latency_frame", "ledger_frame", "sample_frame"]
+__all__ = [
+    "DELIVERY_COLUMNS",
+    "LATENCY_COLUMNS",
+    "delivery_frame",
+    "growth_frame",
+    "latency_frame",
+    "ledger_frame",
+    "sample_frame",
+]
 
 #: Columns of Run.latency, in order.
 LATENCY_COLUMNS = (
@@ -60,6 +70,7 @@ DELIVERY_COLUMNS = (
     "work_ms",
 )
 
+_GROWTH_COLUMNS = ("state", "per_op", "low", "high", "delta", "mdl", "total")
 _OK = "ok"
 Arrays = dict[str, Any]
 
@@ -216,6 +227,29 @@ def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
                     "failures": "; ".join(f"{name}: {count}" for name, count in row.failures.items()),
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def growth_frame(results: Iterable[tuple[Cell, MemoryResult]]) -> pd.DataFrame:
+    """One row per dose, role and metric; see Run.growth for the columns."""
+    rows = [
+        {
+            "cell": cell.id,
+            "system": cell.system,
+            "dose": dose.name,
+            "operations": dose.operations,
+            "processes": dose.repetitions,
+            "role": role.role,
+            "verdict": role.verdict.state,
+            "metric": name,
+            "unit": METRICS[name].unit,
+            **{key: getattr(growth, key) for key in _GROWTH_COLUMNS},
+        }
+        for cell, result in results
+        for dose in result.doses
+        for role in dose.roles
+        for name, growth in role.verdict.growths.items()
+    ]
     return pd.DataFrame(rows)
 
 

@@ -138,6 +138,18 @@ class Run:
         """
         return frames.sample_frame(self.shown)
 
+    @property
+    def growth(self) -> pd.DataFrame:
+        """One row per dose, kind of process and metric of the memory cells: does it grow with what it does?
+
+        Columns: cell, system, dose, operations (per process), processes, role, verdict (of the role under the dose),
+        metric, unit, state (what this metric says), per_op, low, high (one-sided 95 % bounds), delta (growth per
+        operation that counts as a leak), mdl (least leak found with 80 % probability), total.
+        """
+        from harness.memory.stored import stored_results
+
+        return frames.growth_frame(stored_results(self))
+
     def cell(self, name: str) -> Cell:
         """The cell of that id. Raises BadInput."""
         for cell in self.all_cells:
