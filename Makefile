@@ -1,15 +1,17 @@
 # make quickstart   set up what is missing and run the quickstart scenario
 # make test         set up what is missing and run every check
+# make bench-memory how often the memory verdict is right: results/memory
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart setup setup-test test check clean
+.PHONY: bench-memory help quickstart setup setup-test test check clean
 
 help:
 	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
 	@echo "make test         every check and test (sets up what is missing)"
+	@echo "make bench-memory how often the memory verdict is right on this host (an hour); writes results/memory"
 	@echo "make check        format, lint and types only"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
@@ -45,3 +47,10 @@ check: setup-test
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# 60 clean checks over loopback, RabbitMQ and a router, 40 leaks of twice the limit, and one leak of each other kind.
+bench-memory: setup
+	$(BIN)/harness calibrate --system loopback --system rabbit --system amqp1 --setting clean=20 --setting double=40 \
+	  --setting half=10 --setting at=10 --setting fourfold=10 --setting native=20 --setting descriptor=20 \
+	  --setting thread=20 --setting connect=20 --setting connect-object=20 --setting connect-native=20 \
+	  --setting connect-descriptor=20 --report results/memory
