@@ -25,7 +25,7 @@ _CONFIG = _SUBSYS_QUEUE | 2
 _VERDICT_BATCH = _SUBSYS_QUEUE | 3
 
 _CFG_CMD, _CFG_PARAMS, _CFG_QUEUE_MAXLEN, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
-_CMD_BIND, _CMD_UNBIND = 1, 2
+_CMD_BIND = 1
 _COPY_META, _COPY_PACKET = 1, 2
 _FLAG_GSO = 4
 
@@ -38,11 +38,10 @@ _ATTRIBUTE = struct.Struct("=HH")
 _BIG = struct.Struct(">I")
 _NLMSG = struct.Struct("=IHHII")
 
-#: Reads (message type, queue number, packet id) of a packet message, everything as big-endian; see PACKET_TYPE_BE.
-PACKET_HEAD = struct.Struct(">4xH12xH4xI")
-#: As PACKET_HEAD, plus the header of the attribute at the usual place of the arrival time, and that time (s, us).
+#: Reads (message type, queue number, packet id, header of the attribute at the usual place of the arrival time, that
+#: time in s and us) of a packet message, everything as big-endian; see PACKET_TYPE_BE.
 PACKET_HEAD_TIMED = struct.Struct(">4xH12xH4xI36xIQQ")
-#: What PACKET_HEAD reads as the type of a packet message on this machine, whichever its byte order.
+#: What PACKET_HEAD_TIMED reads as the type of a packet message on this machine, whichever its byte order.
 PACKET_TYPE_BE = struct.unpack(">H", struct.pack("=H", _PACKET))[0]
 #: What PACKET_HEAD_TIMED reads as the header of an arrival time attribute.
 TIMESTAMP_HEAD_BE = struct.unpack(">I", _ATTRIBUTE.pack(20, _ATTR_TIMESTAMP))[0]
@@ -67,11 +66,6 @@ def _message(kind: int, flags: int, queue: int, body: bytes) -> bytes:
 def bind(queue: int) -> bytes:
     """Take over a queue; the kernel acknowledges."""
     return _message(_CONFIG, NLM_F_ACK, queue, attribute(_CFG_CMD, struct.pack(">BxH", _CMD_BIND, 0)))
-
-
-def unbind(queue: int) -> bytes:
-    """Give a queue up: what waits in it is dropped; the kernel acknowledges."""
-    return _message(_CONFIG, NLM_F_ACK, queue, attribute(_CFG_CMD, struct.pack(">BxH", _CMD_UNBIND, 0)))
 
 
 def configure(queue: int, copy_bytes: int, max_packets: int, whole_super_packets: bool) -> bytes:
