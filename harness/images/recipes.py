@@ -55,10 +55,10 @@ _APT = (
     "apt-get -qq -o=Dpkg::Use-Pty=0 install -y --no-install-recommends {packages} >/dev/null && "
     "rm -rf /var/lib/apt/lists/*"
 )
-_TOOLS = "ca-certificates iproute2 iptables iputils-ping libsasl2-2 libssl3 procps python3 python3-venv"
 _COMPILERS = "gcc libc6-dev libsasl2-dev libssl-dev make pkg-config python3-dev"
-#: What clients link to: AMQP 1.0's Proton needs both.
-_LIBRARIES = "libsasl2-2 libssl3"
+#: What clients link to: AMQP 1.0's Proton needs all three (SASL mechanisms, ANONYMOUS too, are modules).
+_LIBRARIES = "libsasl2-2 libsasl2-modules libssl3"
+_TOOLS = f"ca-certificates iproute2 iptables iputils-ping {_LIBRARIES} procps python3 python3-venv"
 #: Packages that come as source only; each is compiled once for all stacks that pin the same version.
 _SOURCE_ONLY = ("python-qpid-proton",)
 _UV = "/opt/uv/bin/uv"

@@ -156,6 +156,11 @@ class Containers:
             api.start(container.id)
         return container
 
+    def check_one(self, container: Container) -> None:
+        """Raise LabFailure, with its last log lines, if this container has ended."""
+        if not self.inspect(container)["State"].get("Running"):
+            raise self._ended(container)
+
     def check(self) -> None:
         """Raise LabFailure, with its last log lines, if a container has ended."""
         with engine_errors("looking after the containers"):

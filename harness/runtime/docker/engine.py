@@ -151,6 +151,7 @@ def connect() -> Engine:
 def _try(url: str) -> Engine | str:
     """The engine at a URL, or why there is none."""
     try:
+        _knock(url)
         arguments: dict[str, Any] = dict(docker.utils.kwargs_from_env({**os.environ, "DOCKER_HOST": url}))
         arguments.setdefault("base_url", url)
         api = docker.APIClient(**arguments, version="auto", timeout=_FIRST_ANSWER_S, max_pool_size=64)
@@ -166,11 +167,19 @@ def _try(url: str) -> Engine | str:
     return Engine(api, url, name, str(version.get("Version", "")), dict(about))
 
 
+def _knock(url: str) -> None:
+    """Connect once to a Unix socket: what keeps us out shows plainly here. Raises OSError."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(_FIRST_ANSWER_S)
+            one.connect(url.removeprefix("unix://"))
+
+
 def _reason(error: BaseException) -> str:
     """The innermost cause in words."""
-    text, seen = str(error), error
-    while (inner := seen.__cause__ or seen.__context__) is not None:
-        seen = inner
+    text = str(error)
+    seen: BaseException | None = error
+    while seen is not None:
         if isinstance(seen, PermissionError):
             return "permission denied"
         if isinstance(seen, ConnectionRefusedError):
@@ -181,6 +190,7 @@ def _reason(error: BaseException) -> str:
             return f"no answer in {_FIRST_ANSWER_S} s"
         if isinstance(seen, socket.gaierror):
             return f"its host name is not known ({seen.strerror})"
+        seen = seen.__cause__ or seen.__context__
     return text.splitlines()[0] if text else type(error).__name__
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import LabFailure
-from harness.images.choice import ready_images
+from harness.images.choice import LabImages, ready_images
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker import files, gateway, network
 from harness.runtime.docker.containers import WORKDIR, Container, Containers, at_once
@@ -111,15 +111,11 @@ class DockerRuntime:
                 hosts=hosts,
                 limits=network.host_limits(node),
             )
-            beside: dict[str, Container] = {}
-            more = images.beside(node)
-            if not images.has_python(node) and not self._has_python(container):
-                more = (*more, images.tools)
-            for number, image in enumerate(more, start=1):
-                other = self._containers.start(node.name, image.reference, part=f"-{number}", beside=container)
-                beside = {**dict.fromkeys(image.programs or (), other), **beside}
-            for program in images.own_programs(node):
-                beside.pop(program, None)
+            try:
+                beside = self._start_beside(node, container, images)
+            except LabFailure:
+                self._containers.check_one(container)  # if that is why, it says why
+                raise
             with self._lock:
                 self._nodes[node.name] = container
                 self._beside[node.name] = beside
@@ -130,15 +126,22 @@ class DockerRuntime:
         self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
 
+    def _start_beside(self, node: NodePlan, container: Container, images: LabImages) -> dict[str, Container]:
+        """The further containers of a node, by the programs that run in them."""
+        more = images.beside(node)
+        if not images.has_python(node) and not self._has_python(container):
+            more = (*more, images.tools)
+        beside: dict[str, Container] = {}
+        for number, image in enumerate(more, start=1):
+            other = self._containers.start(node.name, image.reference, part=f"-{number}", beside=container)
+            beside = {**dict.fromkeys(image.programs or (), other), **beside}
+        own = images.own_programs(node)
+        return {program: other for program, other in beside.items() if program not in own}
+
     def _has_python(self, container: Container) -> bool:
         """Whether an image somebody else made has a Python that our node-side code runs on."""
-        code, _ = run_in(
-            self._engine,
-            container.id,
-            ["sh", "-c", 'exec "$0" -c "import sys; sys.exit(sys.version_info < (3, 8))"', _PYTHON],
-            where=container.node,
-        )
-        return code == 0
+        argv = ["sh", "-c", 'exec "$0" -c "import sys; sys.exit(sys.version_info < (3, 8))"', _PYTHON]
+        return run_in(self._engine, container.id, argv, where=container.node)[0] == 0
 
     def _make_networks(self, plan: LabPlan) -> bool:
         """A network per site; whether they carry IPv6, which an engine or its kernel may not."""
