@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.analysis.leak import State
+from harness.analysis.leak import METRICS, State
 from harness.bus.protocol import Bus
 from harness.errors import AgentFailure, HarnessError
 from harness.lab.agents import AgentHandle, in_parallel
@@ -77,6 +77,7 @@ class _Taken:
     types: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
     sites: dict[str, tuple[float, list[Any]]] = field(default_factory=dict)
     holders: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    rests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def run_doses(plan: CellPlan, bench: MemoryBench, writer: CellWriter, observer: Observer) -> MemoryResult:
@@ -127,7 +128,7 @@ class _Doses:
         result = self._judge(dose, taken, level)
         while True:
             state = _state(result)
-            if state == "leak" and self.memory.attribute:
+            if state == "leak" and (self.memory.attribute or self.memory.rest_s):
                 result = self._attributed(dose, result, level)
                 state = _state(result)
             if state != "inconclusive" or level >= self.memory.doublings or result.trouble:
@@ -162,14 +163,16 @@ class _Doses:
 
     def _attributed(self, dose: DosePlan, result: DoseResult, level: int) -> DoseResult:
         """The result with what leaks in it; a leak that twice the dose does not show is open again."""
-        self.say(f"{dose.name}: finding out what leaks")
+        self.say(f"{dose.name}: finding out whether the growth lasts, and what leaks")
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
         counted = self._process(dose, level + 1, 1, purpose="confirm", types=True)
         names = {
             role.role: [str(one["type"]) for one in growing_types(counted.types[role.role])[:_MOST_TYPES]]
             for role in leaking
         }
-        traced = self._process(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, names=names)
+        traced = _Taken()
+        if self.memory.attribute:
+            traced = self._process(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, names=names)
         roles = []
         for role in result.roles:
             if role in leaking:
@@ -180,6 +183,7 @@ class _Doses:
                     types=counted.types[role.role],
                     holders=traced.holders.get(role.role, {}),
                     traced=traced.sites.get(role.role, (1.0, [])),
+                    rests=counted.rests.get(role.role, ()),
                 )
                 roles.append(_confirmed(role, finding))
             else:
@@ -234,6 +238,8 @@ class _Doses:
                         if block >= 0 and types:
                             taken.types[role].append((operations, dict(agents[role].inspect("types")["types"])))
                     self.writer.add_readings(rows.values())
+                    if purpose == "confirm" and memory.rest_s and block in (0, blocks):
+                        self._rest(agents, dose, operations, rows, taken)
                     if block == 0 and names is not None:
                         for role in names:
                             agents[role].inspect("trace")
@@ -247,6 +253,22 @@ class _Doses:
             finally:
                 in_parallel(agents.values(), lambda agent: agent.stop(_STOP_S))
         return taken
+
+    def _rest(
+        self,
+        agents: Mapping[str, AgentHandle],
+        dose: DosePlan,
+        operations: int,
+        rows: Mapping[str, Mapping[str, Any]],
+        taken: _Taken,
+    ) -> None:
+        """A reading after a rest longer than the client's time-outs: what drains by itself has not leaked."""
+        self.say(f"{dose.name}: resting {self.memory.rest_s:g} s, to see whether it drains")
+        time.sleep(self.memory.rest_s)
+        rested = self._read(agents, dose, operations)
+        for role, row in rested.items():
+            taken.rests.setdefault(role, []).append({**rows[role], **row, "purpose": "rest"})
+        self.writer.add_readings(taken.rests[role][-1] for role in rested)
 
     def _start(self, plan: AgentPlan, url: Mapping[str, str]) -> AgentHandle:
         self.number += 1
@@ -312,7 +334,15 @@ def _trouble(dose: DosePlan, succeeded: int, failed: Mapping[str, int]) -> str:
 
 def _confirmed(role: RoleResult, finding: Attribution) -> RoleResult:
     verdict = role.verdict
-    if not finding.lasting:
+    if finding.drained:
+        growths = {
+            name: replace(g, state="clean", why="a backlog: it drains at rest") if g.state == "leak" else g
+            for name, g in verdict.growths.items()
+        }
+        still = [g for g in growths.values() if g.state == "inconclusive" and METRICS[g.metric].decides == "always"]
+        why = "; ".join(g.why for g in still) or "a backlog: at rest it drains by itself, by a time-out"
+        verdict = replace(verdict, state="inconclusive" if still else "clean", growths=growths, why=why)
+    elif not finding.lasting:
         why = "the growth did not go on when the dose was doubled"
         verdict = replace(verdict, state="inconclusive", why=why)
     return replace(role, verdict=verdict, attribution=finding)

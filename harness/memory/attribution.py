@@ -31,6 +31,7 @@ def attribute(
     types: Sequence[tuple[float, Mapping[str, int]]],
     holders: Mapping[str, Sequence[str]],
     traced: tuple[float, Sequence[Mapping[str, Any]]],
+    rests: Sequence[Reading] = (),
 ) -> Attribution:
     """What leaks.
 
@@ -41,9 +42,11 @@ def attribute(
         types: (operations, count by type) at each of its readings.
         holders: chains of references by type.
         traced: (operations, allocation sites) of a process whose allocations were traced.
+        rests: readings of the first process after a long rest, before and after its blocks; () if it had none.
     """
     confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
     lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
+    rested = {g.metric: _slope(rests, g.metric) for g in verdict.leaking} if len(rests) == 2 else None
     growing = growing_types(types)
     operations, found = traced
     sites = tuple(
@@ -64,11 +67,16 @@ def attribute(
         sites=sites,
         confirmed=confirmed,
         lasting=lasting,
+        rested=rested,
+        drained=rested is not None and not any(rested[g.metric] > g.delta for g in verdict.leaking),
     )
 
 
 def _slope(readings: Sequence[Reading], metric: str) -> float:
     points = [(float(r["operations"]), float(r[metric])) for r in readings if r.get(metric) is not None]
+    if len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        return (y1 - y0) / (x1 - x0)
     trend = theil_sen([x for x, _ in points], [y for _, y in points])
     return trend.slope if trend else 0.0
 

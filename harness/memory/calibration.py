@@ -83,6 +83,7 @@ def scenario_of(
             "doublings": 0,
             "attribute": False,
             "pause": "50ms",
+            "rest": 0,
         },
     }
 

@@ -28,7 +28,9 @@ class Attribution:
         holders: chains of references by type.
         sites: allocation sites by growth: {"bytes_per_op", "blocks_per_op", "frames"}.
         confirmed: growth per operation of each leaking metric in that run.
+        rested: the same between two readings after a long rest, before and after the blocks; None without rest.
         lasting: whether that run, of twice the dose, still grew at half the rate or more.
+        drained: whether rest drained the growth: a backlog bounded by a time-out, and no leak.
     """
 
     origin: str
@@ -38,6 +40,8 @@ class Attribution:
     sites: tuple[Mapping[str, Any], ...] = ()
     confirmed: Mapping[str, float] = field(default_factory=dict)
     lasting: bool = True
+    rested: Mapping[str, float] | None = None
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,11 +167,17 @@ class MemorySpec(Frozen):
         default=2, ge=0, le=8, description="how often an undecided dose is doubled before it stays inconclusive"
     )
     pause: Duration = Field(default=0.2, ge=0, le=60, description="rest before each reading")
+    rest: Duration = Field(
+        default=45.0,
+        ge=0,
+        le=3600,
+        description="before a leak is called one: rest that must not drain it; longer than any time-out of the client",
+    )
     limits: Limits = Field(default_factory=Limits, description="what counts as a leak in every dose")
     budgets: dict[Literal["client", "server"], Size] = Field(
         default_factory=dict, description="anonymous memory a process may hold at rest, by role; checked by the gate"
     )
-    attribute: bool = Field(default=True, description="whether a leak is followed by a run that says what leaks")
+    attribute: bool = Field(default=True, description="whether a leak is followed by a traced run that says what leaks")
 
     @model_validator(mode="after")
     def _check(self) -> MemorySpec:

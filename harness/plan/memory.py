@@ -30,6 +30,10 @@ _QUICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "amqp1": {"oslo_messaging_amqp": {"connection_retry_interval": 1, "connection_retry_backoff": 0}},
 }
+#: A server keeps a link to the reply address of a client that has gone for 600 s; doses do not last that long.
+_FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "amqp1": {"oslo_messaging_amqp": {"default_sender_link_timeout": 10}},
+}
 #: A cut link is noticed by heartbeats; the shortest that are safe.
 _WATCHFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "rabbit": {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 4, "heartbeat_rate": 2}},
@@ -80,6 +84,7 @@ class MemoryPlan:
     doublings: int
     attribute: bool
     pause_s: float = 0.2
+    rest_s: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,14 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
             )
         )
     return MemoryPlan(
-        tuple(doses), spec.blocks, spec.warmup_blocks, spec.repetitions, spec.doublings, spec.attribute, spec.pause
+        tuple(doses),
+        spec.blocks,
+        spec.warmup_blocks,
+        spec.repetitions,
+        spec.doublings,
+        spec.attribute,
+        spec.pause,
+        spec.rest,
     )
 
 
@@ -194,8 +206,10 @@ def _options(dose: DoseSpec, kind: Kind, stack: StackSpec) -> dict[str, dict[str
     """The stack's options under the dose's; reconnecting clients do not dawdle."""
     merged: dict[str, dict[str, Any]] = {}
     layers: list[Mapping[str, Mapping[str, Any]]] = []
-    if kind.event and stack.adapters[0] == "oslo":
-        layers.append(_QUICK.get(stack.driver, {}))
+    if stack.adapters[0] == "oslo":
+        layers.append(_FORGETFUL.get(stack.driver, {}))
+        if kind.event:
+            layers.append(_QUICK.get(stack.driver, {}))
         if kind.event == "cut":
             layers.append(_WATCHFUL.get(stack.driver, {}))
     for layer in (*layers, stack.options, dose.options):

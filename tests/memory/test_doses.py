@@ -30,6 +30,7 @@ memory:
   warmup_blocks: 1
   pause: 10ms
   doublings: 0
+  rest: 100ms
   doses: {doses}
 """
 
