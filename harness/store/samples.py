@@ -38,8 +38,8 @@ PROCESS_SCHEMA = pa.schema(
     ]
 )
 #: One row per reading at rest of a dosed process. `level`: how often the dose had been doubled; `purpose`: "measure",
-#: "confirm" and "trace" for the runs that follow a leak, "rest" after a long rest in the former; `block`: 0 at the end of
-#: the warm-up, negative before; `operations` since the process began; the others as harness.agent.reading tells them.
+#: "confirm" and "trace" for the runs that follow a leak, "rest" after a long rest in the former; `block`: 0 at the end
+#: of the warm-up, negative before; `operations` since the process began; the others as harness.agent.reading has them.
 READING_SCHEMA = pa.schema(
     [
         ("dose", _TEXT),
