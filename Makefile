@@ -13,6 +13,7 @@ help:
 	@echo "make test         every check and test (sets up what is missing)"
 	@echo "make bench-memory how often the memory verdict is right on this host (an hour); writes results/memory"
 	@echo "make check        format, lint and types only"
+	@echo "make bench-links, bench-agent, bench-store   figures beside a baseline of the same run"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
 quickstart: setup
@@ -38,7 +39,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 test: setup-test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+# Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
+bench-links: setup
+	$(BIN)/python -m tests.benchmarks.bench_links
+
+bench-agent: setup-test
+	$(BIN)/python -m tests.benchmarks.bench_agent
+
+bench-store: setup
+	$(BIN)/python -m tests.benchmarks.bench_store
 
 check: setup-test
 	$(BIN)/ruff format --check .
