@@ -11,6 +11,7 @@ import numpy as np
 from harness.report import numbers
 from harness.report.compare_text import contrast_sentences
 from harness.report.compared import compare_systems
+from harness.report.findings import point_texts
 from harness.report.memory import memory_sentences
 from harness.report.releases import release_sentences
 
@@ -66,7 +67,14 @@ def _sentences(findings: Findings) -> list[str]:
     doses = [*release_sentences(findings), *memory_sentences(findings.memory)]
     if not findings.pairs:
         return doses or ["No operation was measured."]
-    found = [*doses, *_contrasts(findings), *_verdicts(findings), *_floors(findings), _delivery(findings)]
+    found = [
+        *doses,
+        *_contrasts(findings),
+        *_along(findings),
+        *_verdicts(findings),
+        *_floors(findings),
+        _delivery(findings),
+    ]
     if memory := _memory(findings):
         found.append(memory)
     if findings.repetitions < 2:
@@ -101,7 +109,7 @@ def _contrasts(findings: Findings) -> list[str]:
         group = alike[-1]
         medians = _and([_median(f) for f in group])
         same = "Elsewhere" if different else "For every pair of sites"
-        found.append(f"{same} the systems are close: {_who(group[0])} takes {medians}.")
+        found.append(f"{same} the systems are close: {_at(group[0])}{_who(group[0])} takes {medians}.")
     return found
 
 
@@ -120,25 +128,53 @@ def _apart(group: Sequence[PairFinding]) -> float:
 def _contrast(group: Sequence[PairFinding]) -> str:
     slow, fast = max(group, key=lambda f: f.headline.p50_ms), min(group, key=lambda f: f.headline.p50_ms)
     text = (
-        f"{_upper(_who(slow))} takes {_median(slow)} and {_median(fast)} (medians): "
+        f"{_upper(_at(slow) + _who(slow))} takes {_median(slow)} and {_median(fast)} (medians): "
         f"{numbers.factor(_apart(group))} as long."
     )
     if np.isfinite(slow.floor_ms) and np.isfinite(fast.floor_ms) and slow.floor_ms > fast.floor_ms:
         rest = f"{numbers.ms(fast.floor_ms)} ms of the other" if fast.floor_ms else "nothing of the other"
         text += (
             f" Distance explains {numbers.ms(slow.floor_ms)} ms of the one and {rest}: "
-            f"on {slow.system.label} the message goes {_way(slow)}, on {fast.system.label} {_way(fast)}."
+            f"on {slow.system.name} the message goes {_way(slow)}, on {fast.system.name} {_way(fast)}."
         )
     return text
 
 
 def _alone(finding: PairFinding) -> str:
     floor = f" (floor {numbers.ms(finding.floor_ms)} ms)" if np.isfinite(finding.floor_ms) else ""
-    return f"{_upper(_who(finding))} takes {_median(finding)}{floor}."
+    return f"{_upper(_at(finding) + _who(finding))} takes {_median(finding)}{floor}."
+
+
+def _at(finding: PairFinding) -> str:
+    """The point of the sweep: "at rtt 80ms ", "" without one."""
+    texts = point_texts(finding.system.point)
+    return f"at {', '.join(texts)} " if texts else ""
+
+
+def _along(findings: Findings) -> list[str]:
+    """How medians change from the first to the last point of a sweep over one axis, for one pair per workload."""
+    axes = {axis for system in findings.systems for axis in system.point}
+    if len(axes) != 1:
+        return []
+    found = []
+    told: set[str] = set()
+    for pair in findings.pair_order:
+        own = [f for f in findings.pairs if f.pair == pair and f.system.point and np.isfinite(f.headline.p50_ms)]
+        ends = {name: [f for f in own if f.system.name == name] for name in dict.fromkeys(f.system.name for f in own)}
+        changes = [
+            f"from {numbers.ms(line[0].headline.p50_ms)} to {numbers.ms(line[-1].headline.p50_ms)} ms on {name}"
+            for name, line in ends.items()
+            if len(line) > 1
+        ]
+        if changes and pair.workload not in told:
+            told.add(pair.workload)
+            first, last = (point_texts(line.system.point)[0] for line in (own[0], own[-1]))
+            found.append(f"From {first} to {last}, the median of {_who(own[0])} goes {_and(changes)}.")
+    return found
 
 
 def _median(finding: PairFinding) -> str:
-    return f"{numbers.ms(finding.headline.p50_ms)} ms on {finding.system.label}"
+    return f"{numbers.ms(finding.headline.p50_ms)} ms on {finding.system.name}"
 
 
 def _who(finding: PairFinding) -> str:
@@ -199,11 +235,11 @@ def _delivery(findings: Findings) -> str:
 
 def _memory(findings: Findings) -> str:
     parts = []
-    for system in findings.systems:
-        cells = [cell for cell in findings.cells if cell.system is system]
+    for name in dict.fromkeys(system.name for system in findings.systems):
+        cells = [cell for cell in findings.cells if cell.system.name == name]
         clients = _own(cells, "client")
         if np.isfinite(clients):
-            parts.append(f"{numbers.mib(clients)} MiB on {system.label}{_bus(cells)}")
+            parts.append(f"{numbers.mib(clients)} MiB on {name}{_bus(cells)}")
     if not parts:
         return ""
     owned = f"At the end a client process owned {_and(parts)}."

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["compare_tables", "contrast_sentences", "phrase"]
 
 _MOST_NAMED = 4
+#: Fewer repetitions than this do not tell how much runs vary.
+_FEWEST = 3
 _VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "inconclusive")
 
 
@@ -82,6 +84,11 @@ def _advice(contrast: Contrast) -> str:
     still = [e for e in contrast.effects if e.effect.verdict == "inconclusive"]
     if not still:
         return ""
+    if min(contrast.repetitions) < _FEWEST:
+        return (
+            f"{numbers.plural(len(still), 'metric is', 'metrics are')} open, and two repetitions tell too little of how "
+            "runs vary to say how many would do; five are a fair start."
+        )
     needed = [e.effect.needed for e in still]
     known = [n for n in needed if n is not None]
     if not known:

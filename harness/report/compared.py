@@ -11,6 +11,7 @@ import pandas as pd
 from harness.analysis.comparison import TOLERANCE, Effect, compare, correct
 from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
+from harness.report.findings import point_texts
 from harness.report.metrics import KINDS, Metric, cell_metrics
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _default_axis(runs: Sequence[Findings]) -> str:
 def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
     point = dict(cell.system.point)
     name = f"{findings.scenario}/{findings.run}"
-    labels = {"system": cell.system.name, **{key: f"{key} {value}" for key, value in point.items()}}
+    labels = {"system": cell.system.name, **dict(zip(point, point_texts(point), strict=True))}
     if axis == "run":
         return _Placed(name, ", ".join(labels.values()), name, cell)
     if axis not in labels:
@@ -232,9 +233,8 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
     paired = {p.run for p in a} == {p.run for p in b} and len({p.run for p in a}) == 1
     if paired:
         common = {p.cell.repetition for p in a} & {p.cell.repetition for p in b}
-        left_out = len(a) + len(b) - 2 * len(common)
-        if left_out:
-            notes.append(f"{left_out} cells have no partner of their repetition and were left out.")
+        if len(a) + len(b) > 2 * len(common):
+            notes.append(f"Left out, having no partner of their repetition: {', '.join(_partnerless(a, b))}.")
         a, b = ([p for p in sorted(side, key=_repetition) if p.cell.repetition in common] for side in (a, b))
     values_a, values_b = ([cell_metrics(p.cell) for p in side] for side in (a, b))
     metrics = [m for m in dict.fromkeys(m for v in values_a for m in v) if any(m in v for v in values_b)]
@@ -247,6 +247,11 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
         raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in of_kind]
         effects += [MetricEffect(metric, effect) for metric, effect in zip(of_kind, correct(raw), strict=True)]
     return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), tuple(effects))
+
+
+def _partnerless(a: Sequence[_Placed], b: Sequence[_Placed]) -> list[str]:
+    repetitions = {p.cell.repetition for p in a} ^ {p.cell.repetition for p in b}
+    return [p.cell.id for p in (*a, *b) if p.cell.repetition in repetitions]
 
 
 def _repetition(placed: _Placed) -> int:

@@ -21,6 +21,7 @@ from harness.errors import DamagedResult
 from harness.memory.stored import is_memory_cell, stored_result, system_label
 from harness.report.findings import CellFinding, Doubt, Findings, LinkFinding, PairFinding, System
 from harness.report.memory import MemoryFinding
+from harness.report.numbers import natural
 from harness.report.provenance import provenance
 from harness.store import facts
 from harness.store.places import by_agent, server_sites
@@ -113,13 +114,18 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
 
 
 def _groups(run: Run) -> list[list[Cell]]:
-    """The readable cells by system and point, in the order they were planned."""
+    """The readable cells under load by system and point: the points of a sweep in their natural order, and at each the
+    systems in the order the scenario names them."""
     groups: dict[str, list[Cell]] = {}
     for cell in run.shown:
-        if is_memory_cell(cell):
-            continue
-        groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
-    return list(groups.values())
+        if not is_memory_cell(cell):
+            groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
+    systems = list(dict.fromkeys(cell.system for cell in sorted(run.all_cells, key=lambda cell: cell.repetition)))
+
+    def place(group: list[Cell]) -> tuple[list[tuple[float, str]], int]:
+        return [natural(value) for value in group[0].point.values()], systems.index(group[0].system)
+
+    return sorted(groups.values(), key=place)
 
 
 def _system(cells: Sequence[Cell]) -> System:
@@ -338,24 +344,29 @@ def _place(order: Sequence[tuple[str, str, str]], pair: Pair) -> int:
 
 
 def _links(run: Run) -> tuple[LinkFinding, ...]:
-    """Declared round trips of the first cell with links; measured ones are medians over all cells' probes."""
-    records = [cell.record for cell in run.all_cells if cell.record and cell.record.links]
-    if not records:
-        return ()
-    delays = {(link.source, link.target): float(link.impairment["delay_s"]) for link in records[0].links}
-    before, after = (_probed(records, name) for name in (facts.LINKS_BEFORE, facts.LINKS_AFTER))
+    """Every link with every round trip declared for it; measured ones are medians over the cells that declare it so."""
+    records: dict[tuple[str, str, float], list[CellRecord]] = {}
+    for cell in run.all_cells:
+        if cell.record is None:
+            continue
+        delays = {(link.source, link.target): float(link.impairment["delay_s"]) for link in cell.record.links}
+        order = list(delays)
+        for (a, b), there in delays.items():
+            if (b, a) in delays and order.index((a, b)) < order.index((b, a)):
+                records.setdefault((a, b, round((there + delays[b, a]) * 1e3, 6)), []).append(cell.record)
+    order = list(dict.fromkeys((a, b) for a, b, _ in records))
     return tuple(
-        LinkFinding(a, b, (there + delays[b, a]) * 1e3, before.get(frozenset((a, b))), after.get(frozenset((a, b))))
-        for (a, b), there in delays.items()
-        if (b, a) in delays and list(delays).index((a, b)) < list(delays).index((b, a))
+        LinkFinding(a, b, declared, _probed(found, facts.LINKS_BEFORE, a, b), _probed(found, facts.LINKS_AFTER, a, b))
+        for (a, b, declared), found in sorted(records.items(), key=lambda item: (order.index(item[0][:2]), item[0][2]))
     )
 
 
-def _probed(records: Sequence[CellRecord], name: str) -> dict[frozenset[str], float]:
-    """Measured round trips by pair of sites, ms: the median over the cells."""
-    found: dict[frozenset[str], list[float]] = {}
-    for record in records:
-        for probe in record.facts.get(name) or ():
-            if probe.get("measured_rtt_s") is not None:
-                found.setdefault(frozenset((probe["a"], probe["b"])), []).append(probe["measured_rtt_s"] * 1e3)
-    return {pair: float(np.median(values)) for pair, values in found.items()}
+def _probed(records: Sequence[CellRecord], name: str, a: str, b: str) -> float | None:
+    """The median of the measured round trips between two sites, ms; None where none was measured."""
+    values = [
+        probe["measured_rtt_s"] * 1e3
+        for record in records
+        for probe in record.facts.get(name) or ()
+        if {probe["a"], probe["b"]} == {a, b} and probe.get("measured_rtt_s") is not None
+    ]
+    return float(np.median(values)) if values else None

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from harness.report.memory import MemoryFinding
     from harness.store.schema import AgentRecord, EventRecord
 
-__all__ = ["CellFinding", "Doubt", "Findings", "LinkFinding", "PairFinding", "System"]
+__all__ = ["CellFinding", "Doubt", "Findings", "LinkFinding", "PairFinding", "System", "point_texts"]
+
+
+def point_texts(point: Mapping[str, Any]) -> list[str]:
+    """Each axis and value of a point, the axis by as much of its dotted end as tells it from the others."""
+    texts = []
+    for axis, value in point.items():
+        parts = axis.split(".")
+        ends = (".".join(parts[at:]) for at in range(len(parts) - 1, -1, -1))
+        name = next(end for end in ends if sum(other == axis or other.endswith(f".{end}") for other in point) == 1)
+        texts.append(f"{name} {value}")
+    return texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +54,8 @@ class System:
 
     @property
     def label(self) -> str:
-        """For people: the name, and the point where there is one."""
-        return self.name + "".join(f", {axis} {value}" for axis, value in self.point.items())
+        """For people: the name, and the point where there is one: "amqp1, rtt 80ms"."""
+        return self.name + "".join(f", {text}" for text in point_texts(self.point))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,8 @@ class CellFinding:
 
 @dataclass(frozen=True, slots=True)
 class LinkFinding:
-    """A link between two sites: declared and measured round-trip times, milliseconds; None where not measured."""
+    """A link between two sites as declared in some cells: declared and measured round-trip times, milliseconds; None
+    where not measured. A link whose delay is swept has one for each value."""
 
     a: str
     b: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
-__all__ = ["NONE", "count", "factor", "mib", "ms", "number", "plural", "seconds", "share", "signed"]
+__all__ = ["NONE", "count", "factor", "mib", "ms", "natural", "number", "plural", "seconds", "share", "signed"]
 
 #: Stands for a figure that does not exist; screen readers get "none" from the reports.
 NONE = "–"
@@ -65,6 +66,20 @@ def factor(ratio: float) -> str:
 def share(value: float | None) -> str:
     """A share as per cent."""
     return NONE if value is None or _missing(float(value)) else f"{number(float(value) * 100)} %"
+
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_QUANTITY = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([A-Za-z%]*).*")
+
+
+def natural(value: Any) -> tuple[float, str]:
+    """A key that sorts "20ms" before "0.1 s" and "9" before "10"; what is no quantity sorts by its text, last."""
+    text = str(value)
+    found = _QUANTITY.fullmatch(text)
+    if found is None:
+        return math.inf, text
+    unit = found[2].lower()
+    return float(found[1]) * _UNITS.get(unit, _UNITS.get(unit[:1], 1.0) if unit not in _UNITS else 1.0), text
 
 
 def plural(number_of: int, noun: str, many: str | None = None) -> str:

@@ -30,7 +30,7 @@ _NAMES = {
 
 
 def release_figures(findings: Findings) -> list[ReleaseFigures]:
-    """The figures per release; empty unless at least two releases of one driver were run."""
+    """The figures per release; empty unless at least two releases of one driver were run, each at one point."""
     found: dict[str, tuple[str, str, dict[str, tuple[float, ...]]]] = {}
     for label, stack in _stacks(findings).items():
         match = _STACK.match(stack)
@@ -50,7 +50,10 @@ def release_figures(findings: Findings) -> list[ReleaseFigures]:
                 if metric in growths:
                     figures[f"{metric}_per_op"] = growths[metric].slopes
     releases = [ReleaseFigures(release, driver, label, figures) for label, (release, driver, figures) in found.items()]
-    drivers = [one.driver for one in releases]
+    kinds = [(one.driver, one.release) for one in releases]
+    if len(set(kinds)) < len(kinds):
+        return []  # the same release several times: something else was swept
+    drivers = [driver for driver, _ in kinds]
     return in_order([one for one in releases if drivers.count(one.driver) > 1])
 
 

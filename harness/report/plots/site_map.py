@@ -11,7 +11,7 @@ from harness.report import numbers
 from harness.report.plots.canvas import Plot, wrap_svg
 
 if TYPE_CHECKING:
-    from harness.report.findings import Findings
+    from harness.report.findings import Findings, LinkFinding
 
 __all__ = ["site_map"]
 
@@ -26,7 +26,10 @@ def site_map(findings: Findings) -> Plot | None:
     if not findings.sites:
         return None
     places = _places(findings.sites)
-    body = "".join(_link(findings, at, places) for at in range(len(findings.links)))
+    ways: dict[tuple[str, str], list[LinkFinding]] = {}
+    for link in findings.links:
+        ways.setdefault((link.a, link.b), []).append(link)
+    body = "".join(_link(links, places) for links in ways.values())
     body += "".join(_site(site, places[site], _residents(findings, site)) for site in findings.sites)
     said = "; ".join(
         f"{link.a} to {link.b}: {numbers.ms(link.declared_ms)} ms declared, {numbers.ms(link.before_ms)} ms measured"
@@ -81,16 +84,21 @@ def _site(site: str, place: tuple[float, float], residents: list[str]) -> str:
     )
 
 
-def _link(findings: Findings, at: int, places: dict[str, tuple[float, float]]) -> str:
-    link = findings.links[at]
-    (x1, y1), (x2, y2) = places[link.a], places[link.b]
+def _link(links: list[LinkFinding], places: dict[str, tuple[float, float]]) -> str:
+    (x1, y1), (x2, y2) = places[links[0].a], places[links[0].b]
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    declared = f"{numbers.ms(link.declared_ms)} ms"
-    measured = f"measured {numbers.ms(link.before_ms)}" if link.before_ms is not None else "not measured"
+    declared = _span([link.declared_ms for link in links])
+    found = [link.before_ms for link in links if link.before_ms is not None]
+    measured = f"measured {_span(found)}" if found else "not measured"
     return (
         f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="var(--muted)" stroke-width="1.4"/>'
         f'<g text-anchor="middle"><rect x="{x - 44:.0f}" y="{y - 18:.0f}" width="88" height="36" rx="5" '
         f'fill="var(--paper)"/><text x="{x:.0f}" y="{y - 3:.0f}" font-size="12" font-weight="600" '
-        f'fill="var(--ink)">RTT {declared}</text><text x="{x:.0f}" y="{y + 12:.0f}" font-size="11" '
+        f'fill="var(--ink)">RTT {declared} ms</text><text x="{x:.0f}" y="{y + 12:.0f}" font-size="11" '
         f'fill="var(--muted)">{measured}</text></g>'
     )
+
+
+def _span(values: list[float]) -> str:
+    low, high = numbers.ms(min(values)), numbers.ms(max(values))
+    return low if low == high else f"{low} to {high}"
