@@ -86,8 +86,8 @@ def _advice(contrast: Contrast) -> str:
         return ""
     if min(contrast.repetitions) < _FEWEST:
         return (
-            f"{numbers.plural(len(still), 'metric is', 'metrics are')} open, and two repetitions tell too little of how "
-            "runs vary to say how many would do; five are a fair start."
+            f"{numbers.plural(len(still), 'metric is', 'metrics are')} open, and two repetitions tell too little of "
+            "how runs vary to say how many would do; five are a fair start."
         )
     needed = [e.effect.needed for e in still]
     known = [n for n in needed if n is not None]

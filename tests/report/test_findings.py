@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from harness.report.answer import answer
 from harness.report.examine import examine
-from harness.report.findings import Findings
+from harness.report.findings import Findings, point_texts
 from harness.report.markdown import run_markdown
 from harness.report.publish import publish_run
 from harness.report.run_page import run_page
@@ -148,3 +149,32 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     published = publish_run(run.path)
     assert "<script>" not in published.html.read_text()
     assert "<script>" not in published.markdown.read_text()
+
+
+def test_a_sweep_is_read_in_its_natural_order(tmp_path: Path) -> None:
+    swept = [Made(seconds=3, point={"links.core-edge-a.rtt": value}) for value in ("80ms", "9ms", "0.1s")]
+    cells = [replace(plan, id=f"{plan.id}-{at}") for at, made in enumerate(swept) for plan in plans(made)]
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=cells) as run:
+        for plan in cells:
+            with run.cell(plan) as cell:
+                fill(cell, plan, swept[0], tmp_path)
+                cell.finish("valid")
+        run.finish("complete")
+    found = examine(load_run(run.path))
+    assert [system.label for system in found.systems] == [
+        f"{system}, rtt {value}" for value in ("9ms", "80ms", "0.1s") for system in ("rabbit", "amqp1")
+    ]
+    assert any(sentence.startswith("From rtt 9ms to rtt 0.1s, the median") for sentence in answer(found).sentences)
+    assert "Along the sweep" in run_page(found)
+
+
+@pytest.mark.parametrize(
+    ("point", "texts"),
+    [
+        ({}, []),
+        ({"links.core-edge.rtt": "20ms"}, ["rtt 20ms"]),
+        ({"links.a.rtt": 1, "links.b.rtt": 2, "seed": 3}, ["a.rtt 1", "b.rtt 2", "seed 3"]),
+    ],
+)
+def test_points_have_short_names(point: dict[str, object], texts: list[str]) -> None:
+    assert point_texts(point) == texts
