@@ -36,6 +36,7 @@ from harness.agent.channel import Channel
 from harness.agent.client import Client
 from harness.agent.clock import clock_facts, now
 from harness.agent.failures import Failures
+from harness.agent.limits import check_limits
 from harness.agent.packages import installed_packages
 from harness.agent.reading import quiesced_reading
 from harness.agent.records import RecordFile
@@ -107,8 +108,8 @@ class Agent:
         if self._number is not None:
             raise ValueError("this agent has its task already")
         plan = Task.from_json(task)
+        check_limits(plan)
         adapter = make_adapter(plan.adapter)
-        adapter.check(plan)
         self._number = plan.agent
         self._records = RecordFile(plan.record)
         threading.Thread(target=self._tick, args=(plan.progress_s,), name="progress", daemon=True).start()

@@ -13,6 +13,7 @@ from harness.agent.channel import mask
 from harness.agent.clock import clock_facts, now, sleep_until
 from harness.agent.draw import make_draw
 from harness.agent.failures import Failures
+from harness.agent.limits import check_limits
 from harness.agent.payload import Payloads
 from harness.agent.tally import Tally, bucket, bucket_floor
 from harness.agent.task import Task, TaskError
@@ -146,3 +147,31 @@ def test_this_process_can_say_which_clock_it_reads() -> None:
 
 def test_credentials_are_masked() -> None:
     assert mask("at rabbit://me:secret@host:5672/ and amqp://host") == "at rabbit://***@host:5672/ and amqp://host"
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"adapter": "oslo", "driver": "none"}, "driver"),
+        ({"adapter": "kombu", "driver": "amqp1"}, "driver"),
+        ({"adapter": "proton", "driver": "rabbit"}, "driver"),
+        ({"adapter": "oslo", "driver": "amqp1", "pattern": "notify", "notify": {"pool": "p"}}, r"notify\.pool"),
+        ({"adapter": "oslo", "driver": "rabbit", "behaviour": {"requeue_fraction": 0.5}}, "requeue_fraction"),
+        ({"adapter": "oslo", "driver": "rabbit", "behaviour": {"ack": "after"}}, r"behaviour\.ack"),
+        ({"adapter": "oslo", "driver": "rabbit", "ttl_s": 1.0}, "ttl_s"),
+        ({"adapter": "kombu", "driver": "rabbit", "monitor_s": 1.0}, "monitor_s"),
+        ({"adapter": "kombu", "driver": "rabbit", "options": {"DEFAULT": {"x": 1}}}, "options"),
+        ({"adapter": "kombu", "driver": "rabbit", "pattern": "churn-server"}, "pattern"),
+        ({"adapter": "loopback", "pattern": "notify", "behaviour": {"requeue_fraction": 0.5}}, "notify"),
+    ],
+)
+def test_what_an_adapter_or_its_driver_cannot_do_is_known_beforehand(change: dict[str, Any], key: str) -> None:
+    task = Task.from_json({**TASK, **change})
+    with pytest.raises(TaskError, match=key):
+        check_limits(task)
+
+
+def test_what_it_can_do_passes() -> None:
+    check_limits(Task.from_json(TASK))
+    for driver in ("rabbit", "amqp1"):
+        check_limits(Task.from_json({**TASK, "adapter": "oslo", "driver": driver, "monitor_s": 1.0}))

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import kombu
 
-from harness.agent.adapters.raw import acknowledges_first, answering_agent, check_raw, serve
+from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
 from harness.agent.failures import CallTimeout
 from harness.agent.records import NOBODY
 
@@ -30,9 +30,6 @@ __all__ = ["KombuAdapter"]
 
 class KombuAdapter:
     """RPC and notifications over a plain AMQP 0-9-1 client."""
-
-    def check(self, task: Task) -> None:
-        check_raw(task, "rabbit")
 
     def open_sender(self, task: Task) -> Sender:
         return _ChurnSender(task) if task.pattern == "churn-connect" else _Sender(task)

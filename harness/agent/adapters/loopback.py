@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.agent.adapters.raw import answering_agent, serve
 from harness.agent.records import NOBODY
-from harness.agent.task import CHURN, TaskError
+from harness.agent.task import TaskError
 
 if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler, Receiver, Sender
@@ -40,23 +40,22 @@ class NobodyListens(Exception):
 class LoopbackAdapter:
     """Operations without a messaging system."""
 
-    def check(self, task: Task) -> None:
-        if task.url and not task.url.startswith(_SCHEME + "/"):
-            raise TaskError(f"url: {task.url!r} is not {_SCHEME}/DIRECTORY")
-        if task.role == "server" and not task.url:
-            raise TaskError("url: servers need one; without it a client's operations end in its own process")
-        if task.pattern in CHURN and task.pattern != "churn-connect":
-            raise TaskError(f"pattern: the loopback adapter has no {task.pattern}")
-        if task.behaviour.requeue_fraction:
-            raise TaskError("behaviour.requeue_fraction: there is no queue to give anything back to")
-
     def open_sender(self, task: Task) -> Sender:
         if task.pattern == "churn-connect":
             return _ConnectSender()
+        _check_url(task)
         return _SocketSender(task) if task.url else _InProcess(task)
 
     def open_receiver(self, task: Task, handler: Handler) -> Receiver:
+        if not task.url:
+            raise TaskError("url: servers need one; without it a client's operations end in its own process")
+        _check_url(task)
         return _Receiver(task, handler)
+
+
+def _check_url(task: Task) -> None:
+    if task.url and not task.url.startswith(_SCHEME + "/"):
+        raise TaskError(f"url: {task.url!r} is not {_SCHEME}/DIRECTORY")
 
 
 class _ConnectSender:

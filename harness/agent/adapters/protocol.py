@@ -54,9 +54,6 @@ class Receiver(Protocol):
 class Adapter(Protocol):
     """One client library."""
 
-    def check(self, task: Task) -> None:
-        """Raise TaskError if this adapter or the task's driver cannot do what the task asks."""
-
     def open_sender(self, task: Task) -> Sender:
         """The client half for a task."""
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from proton import Delivery, Message
 
 from harness.agent.adapters.proton_loop import ConnectionLost, Loop
-from harness.agent.adapters.raw import acknowledges_first, answering_agent, check_raw, serve
+from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
 from harness.agent.failures import CallTimeout
 from harness.agent.records import NOBODY
-from harness.agent.task import TaskError
 
 if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler, Receiver, Sender
@@ -47,11 +46,6 @@ _OUTCOMES = {Delivery.RELEASED: Released, Delivery.REJECTED: Rejected, Delivery.
 
 class ProtonAdapter:
     """RPC and notifications over a plain AMQP 1.0 client."""
-
-    def check(self, task: Task) -> None:
-        check_raw(task, "amqp1")
-        if task.notify.pool is not None:
-            raise TaskError("notify.pool: routers have no queues that listeners could share by name")
 
     def open_sender(self, task: Task) -> Sender:
         return _ChurnSender(task) if task.pattern == "churn-connect" else _Sender(task)

@@ -1,4 +1,4 @@
-"""What the adapters without oslo.messaging share: the form of requests and answers, and what they cannot do.
+"""What the adapters without oslo.messaging share: the form of requests and answers.
 
 A request is [agent, seq, due, flags, payload]. An answer is ["done", agent that answered, agent, seq, payload] or
 ["raised", name of the exception].
@@ -10,27 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.agent.failures import RemoteFault, WrongReply
 from harness.agent.records import REDELIVERED
-from harness.agent.task import TaskError
 
 if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler
     from harness.agent.task import Task
 
-__all__ = ["acknowledges_first", "answering_agent", "check_raw", "serve"]
-
-_PATTERNS = ("rpc-call", "rpc-cast", "rpc-fanout", "notify", "churn-connect")
-
-
-def check_raw(task: Task, driver: str) -> None:
-    """Raise TaskError for what a raw client of that driver cannot do."""
-    if task.driver != driver:
-        raise TaskError(f"driver: the {task.adapter} adapter speaks {driver} only")
-    if task.pattern not in _PATTERNS:
-        raise TaskError(f"pattern: the {task.adapter} adapter has no {task.pattern}")
-    if task.options:
-        raise TaskError(f"options: these are for oslo.messaging; the {task.adapter} adapter has none")
-    if task.monitor_s is not None:
-        raise TaskError("monitor_s: heartbeats of a call are oslo.messaging's own")
+__all__ = ["acknowledges_first", "answering_agent", "serve"]
 
 
 def acknowledges_first(task: Task) -> bool:

@@ -1,0 +1,45 @@
+"""What an adapter or its driver cannot do: pure, so that a planner may ask before anything runs."""
+
+from __future__ import annotations
+
+from harness.agent.task import CHURN, Task, TaskError
+
+__all__ = ["check_limits"]
+
+_DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
+
+
+def check_limits(task: Task) -> None:
+    """Raise TaskError, naming the key and the reason, if the task's adapter or driver cannot do what it asks."""
+    drivers = _DRIVERS.get(task.adapter)
+    if drivers is not None and task.driver not in drivers:
+        raise TaskError(f"driver: the {task.adapter} adapter speaks {' and '.join(drivers)} only, not {task.driver}")
+    if task.driver == "amqp1" and task.notify.pool is not None:
+        raise TaskError("notify.pool: routers have no queues that listeners could share by name")
+    if task.behaviour.requeue_fraction and task.pattern != "notify":
+        raise TaskError("behaviour.requeue_fraction: only notifications can be given back")
+    if task.adapter == "oslo":
+        _check_oslo(task)
+    else:
+        _check_raw(task)
+
+
+def _check_oslo(task: Task) -> None:
+    if task.behaviour.ack and task.behaviour.ack != ("after" if task.pattern == "notify" else "before"):
+        raise TaskError("behaviour.ack: oslo.messaging acknowledges RPC before and notifications after processing")
+    if task.ttl_s is not None:
+        raise TaskError("ttl_s: oslo.messaging derives the time to live from the time-out")
+
+
+def _check_raw(task: Task) -> None:
+    if task.pattern in CHURN and task.pattern != "churn-connect":
+        raise TaskError(f"pattern: the {task.adapter} adapter has no {task.pattern}, only churn-connect")
+    if task.options:
+        raise TaskError(f"options: these are for oslo.messaging; the {task.adapter} adapter has none")
+    if task.monitor_s is not None:
+        raise TaskError("monitor_s: heartbeats of a call are oslo.messaging's own")
+    if task.adapter == "loopback":
+        if task.behaviour.requeue_fraction or task.notify.pool is not None:
+            raise TaskError("notify: the loopback adapter has no queues to give anything back to, or to share")
+        if task.ttl_s is not None or task.behaviour.ack:
+            raise TaskError("ttl_s, behaviour.ack: the loopback adapter keeps no messages")
