@@ -48,7 +48,8 @@ def examine(run: Run) -> Findings:
     systems: list[System] = []
     pairs: list[PairFinding] = []
     cells: list[CellFinding] = []
-    for group in _groups(run):
+    resolved = _resolved(run)
+    for group in _groups(run, list(resolved.get("systems") or ())):
         sound = [cell for cell in group if cell.state == "valid"]
         used = sound or [cell for cell in group if cell.readable]
         read: list[tuple[Cell, CellFinding, dict[Pair, PairSamples]]] = []
@@ -82,20 +83,20 @@ def examine(run: Run) -> Findings:
         problems=tuple(problems),
         provenance=provenance(run),
         memory=memory,
-        title=_title(run),
+        title=str(resolved.get("title") or ""),
         stand_ins=tuple(
             dict.fromkeys(cell.system for cell in run.all_cells if cell.record and _stands_in(cell.record))
         ),
     )
 
 
-def _title(run: Run) -> str:
-    """The scenario's own title, "" where it has none or cannot be read."""
+def _resolved(run: Run) -> dict[str, Any]:
+    """The resolved scenario, {} where it cannot be read: it only orders and names things here."""
     try:
         resolved = yaml.safe_load(run.resolved)
     except (DamagedResult, yaml.YAMLError):
-        return ""
-    return str(resolved.get("title") or "") if isinstance(resolved, dict) else ""
+        return {}
+    return resolved if isinstance(resolved, dict) else {}
 
 
 def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
@@ -113,14 +114,14 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
     return tuple(found)
 
 
-def _groups(run: Run) -> list[list[Cell]]:
+def _groups(run: Run, named: Sequence[str]) -> list[list[Cell]]:
     """The readable cells under load by system and point: the points of a sweep in their natural order, and at each the
     systems in the order the scenario names them."""
     groups: dict[str, list[Cell]] = {}
     for cell in run.shown:
         if not is_memory_cell(cell):
             groups.setdefault(f"{cell.system} {sorted(cell.point.items())!r}", []).append(cell)
-    systems = list(dict.fromkeys(cell.system for cell in sorted(run.all_cells, key=lambda cell: cell.repetition)))
+    systems = list(dict.fromkeys([*named, *(cell.system for cell in run.all_cells)]))
 
     def place(group: list[Cell]) -> tuple[list[tuple[float, str]], int]:
         return [natural(value) for value in group[0].point.values()], systems.index(group[0].system)
