@@ -106,7 +106,7 @@ class _Cell:
             self.lab = lab
             lab.open(self.plan.lab)
             self.writer.set(facts.RUNTIME, dict(lab.facts()))
-            with self._links() as networked:
+            with _explained(lab), self._links() as networked:
                 if self.plan.memory is not None:
                     with self._buses() as buses, self._archive() as archive:
                         self._doses(buses, archive)
@@ -439,6 +439,16 @@ def _each_second(action: Callable[[], None], done: Callable[[], bool]) -> None:
             upcoming += 1.0
         time.sleep(0.2)
     action()
+
+
+@contextlib.contextmanager
+def _explained(lab: Runtime) -> Iterator[None]:
+    """If the lab, or a node of it, has gone, that is why things fail: it is the failure that is shown."""
+    try:
+        yield
+    except HarnessError:
+        lab.check()
+        raise
 
 
 @contextlib.contextmanager

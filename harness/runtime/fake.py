@@ -85,6 +85,9 @@ class FakeRuntime:
     def interface(self, site: str) -> str:
         raise LabFailure("the fake runtime has no network", where=site, remedy="--runtime local")
 
+    def check(self) -> None:
+        return None
+
     def usage(self) -> Mapping[str, Mapping[str, float]]:
         return {}
 

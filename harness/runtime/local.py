@@ -269,10 +269,8 @@ class LocalRuntime:
         pipes: tuple[IO[bytes], IO[bytes]] | None = None,
         timeout_s: float = 120.0,
     ) -> dict[str, Any]:
-        if self._channel is None or self._lost:
-            raise LabFailure(
-                "the local lab is not there any more", where=self._run_id, remedy="see lab.log in the logs"
-            )
+        self.check()
+        assert self._channel is not None
         number = next(self._ids)
         reply = _Reply()
         self._replies[number] = reply
@@ -424,6 +422,12 @@ class LocalRuntime:
     @staticmethod
     def _environment(home: str) -> dict[str, str]:
         return {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
+
+    def check(self) -> None:
+        if self._channel is None or self._lost:
+            raise LabFailure(
+                "the local lab is not there any more", where=self._run_id, remedy="see lab.log in the logs"
+            )
 
     def usage(self) -> Mapping[str, Mapping[str, float]]:
         return {}

@@ -120,6 +120,10 @@ class Runtime(Protocol):
     def interface(self, site: str) -> str:
         """Name of the wan gateway's network interface on that site's segment."""
 
+    def check(self) -> None:
+        """Raise LabFailure if the opened lab, or one of its nodes, is not there any more: whatever else then fails,
+        that is why."""
+
     def usage(self) -> Mapping[str, Mapping[str, float]]:
         """What each node, and WAN, has used, where something counts it per node: the fields of
         `harness.runtime.docker.figures.Usage`; {} where nothing does. Raises LabFailure."""

@@ -216,13 +216,18 @@ class TestBadLuck:
 
     def test_a_container_that_is_killed(self, engine: Engine, tmp_path: Path) -> None:
         with DockerRuntime("killed-node", tmp_path / "logs") as lab:
-            lab.open(one_site({}, {}))
+            lab.open(one_site({"image": debian_base(engine, lambda title, line: None)}, {}))
             process = lab.start("n1", ["sleep", "60"], log="sleep")
+            beside = lab.start("n1", [lab.python, "-c", "import time; time.sleep(60)"], log="beside")
             victim = next(one for one in of_run(engine, "killed-node") if one.name.endswith("-n1"))
             engine.api.kill(victim.id)
             assert process.wait(10.0) == -9
+            assert beside.wait(10.0) == -9
             with pytest.raises(LabFailure, match="not running") as caught:
                 lab.run("n1", ["true"])
+            assert caught.value.where == "n1"
+            with pytest.raises(LabFailure, match="status 137") as caught:
+                lab.check()
             assert caught.value.where == "n1"
             assert lab.run("n2", ["true"]).returncode == 0
         assert of_run(engine, "killed-node") == []

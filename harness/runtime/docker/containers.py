@@ -156,23 +156,25 @@ class Containers:
             api.start(container.id)
         return container
 
-    def check_one(self, container: Container) -> None:
-        """Raise LabFailure, with its last log lines, if this container has ended."""
-        if not self.inspect(container)["State"].get("Running"):
-            raise self._ended(container)
-
-    def check(self) -> None:
-        """Raise LabFailure, with its last log lines, if a container has ended."""
+    def running(self) -> set[str]:
+        """Ids of the containers that run. Raises LabFailure."""
+        wanted = {"label": f"{LAB}={self._lab}", "status": "running"}
         with engine_errors("looking after the containers"):
-            running = {
-                one["Id"]
-                for one in self._engine.api.containers(filters={"label": f"{LAB}={self._lab}", "status": "running"})
-            }
+            return {one["Id"] for one in self._engine.api.containers(filters=wanted)}
+
+    def check_one(self, container: Container) -> None:
+        """Raise LabFailure, with its last log lines, if this container, just started, has ended."""
+        if not self.inspect(container)["State"].get("Running"):
+            raise self._ended(container, starting=True)
+
+    def check(self, *, starting: bool = False) -> None:
+        """Raise LabFailure, with its last log lines, if a container has ended."""
+        running = self.running()
         for container in self._made:
             if container.id not in running:
-                raise self._ended(container)
+                raise self._ended(container, starting)
 
-    def _ended(self, container: Container) -> LabFailure:
+    def _ended(self, container: Container, starting: bool) -> LabFailure:
         how, lines = "it has ended", ""
         with contextlib.suppress(LabFailure), engine_errors("asking after a container", container.node):
             state = self._engine.api.inspect_container(container.id)["State"]
@@ -184,7 +186,8 @@ class Containers:
         return LabFailure(
             f"a container from image {container.image} does not run: {how}",
             where=container.node,
-            expected="an image with a POSIX shell and cat, for this machine's processor",
+            expected="an image with a POSIX shell and cat, for this machine's processor" if starting else None,
+            remedy=None if starting else "somebody or something ended it: see the node's logs, and the engine's",
         )
 
     def inspect(self, container: Container) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class ContainerProcess:
         where: str,
     ) -> None:
         self._engine = engine
-        self._container = container
+        self.container = container
         self._where = where
         self._stderr = stderr
         self._done = done
@@ -166,18 +166,22 @@ class ContainerProcess:
         with contextlib.suppress(LabFailure):  # the container may have ended, and the process with it
             run_in(
                 self._engine,
-                self._container,
+                self.container,
                 ["sh", "-c", 'kill -s "$1" -- "-$2"', "kill", signal.Signals(number).name[3:], str(self._pid)],
                 where=self._where,
             )
 
     def close(self) -> None:
-        """Close the pipes and the connection; the process itself ends with its container."""
+        """Close the connection and the pipes; the process itself ends with its container."""
+        self.hang_up()
+        self._ended.wait(5.0)  # then nobody is kept reading, and the pipe can be closed
         for part in (self.stdin, self.stdout):
             with contextlib.suppress(OSError):
                 part.close()
+
+    def hang_up(self) -> None:
+        """Its container has ended: engines do not always end the stream of a process that ended with it."""
         self._stream.close()
-        self._ended.wait(2.0)
 
     # -- its own thread ---------------------------------------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class ContainerProcess:
 
     def _container_runs(self) -> bool:
         with engine_errors("asking for a container's state", self._where):
-            return bool(self._engine.api.inspect_container(self._container)["State"].get("Running"))
+            return bool(self._engine.api.inspect_container(self.container)["State"].get("Running"))
 
 
 def run_in(

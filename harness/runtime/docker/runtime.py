@@ -61,6 +61,7 @@ class DockerRuntime:
         self._lock = threading.Lock()
         self._facts: dict[str, object] = {}
         self._figures: Figures | None = None
+        self._over = threading.Event()
         self._files: HostFiles
         self._host: HostProcesses
         self._engine: Engine
@@ -80,6 +81,7 @@ class DockerRuntime:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
         if self._figures is not None:
             self._figures.stop()
         self._host.end()
@@ -121,8 +123,9 @@ class DockerRuntime:
                 self._beside[node.name] = beside
 
         at_once(start, plan.nodes)
-        self._containers.check()
+        self._containers.check(starting=True)
         watched = [(WAN, self._nodes[WAN].id), *((node.name, self._nodes[node.name].id) for node in plan.nodes)]
+        threading.Thread(target=self._watch, name="containers", daemon=True).start()
         self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
 
@@ -197,6 +200,17 @@ class DockerRuntime:
             capabilities=() if enter else gateway.FAR_CAPABILITIES,
             sysctls=network.wan_sysctls(ipv6=ipv6),
         )
+
+    def _watch(self) -> None:
+        """Once a second: processes whose container has ended have ended, whatever their streams say."""
+        while not self._over.wait(1.0):
+            with contextlib.suppress(LabFailure):  # the engine is gone, and all streams with it
+                with self._lock:
+                    processes = list(self._processes)
+                running = self._containers.running()
+                for process in processes:
+                    if process.poll() is None and process.container not in running:
+                        process.hang_up()
 
     def interface(self, site: str) -> str:
         return self._interfaces[self._opened().site(site).name]
@@ -309,6 +323,9 @@ class DockerRuntime:
             with self._lock:
                 self._processes.remove(process)
         return Completed(status, b"".join(output).decode(errors="replace"), b"".join(errors).decode(errors="replace"))
+
+    def check(self) -> None:
+        self._containers.check()
 
     def usage(self) -> Mapping[str, Mapping[str, float]]:
         return self._figures.read() if self._figures is not None else {}
