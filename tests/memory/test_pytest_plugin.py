@@ -63,7 +63,7 @@ def test_wrong_limit(client_memory):
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     directory = tmp_path_factory.mktemp("project")
     (directory / "test_project.py").write_text(TESTS)
-    options = ["-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "--junit-xml=junit.xml", "-q"]
+    options = ["-p", "no:cacheprovider", "--junit-xml=junit.xml", "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "--benchmark-json=benchmark.json", "test_project.py"],
         cwd=directory,
@@ -114,7 +114,7 @@ def test_it_works_under_xdist(ended: tuple[Path, str]) -> None:
     directory, _ = ended
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "-q"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
             *("-n", "2", "-k", "open_files or pool"),
             "test_project.py",
         ],
