@@ -29,8 +29,9 @@ __all__ = ["ContainerProcess", "Stream", "exit_status", "run_in"]
 _START_S = 60.0
 _HEADER = struct.Struct(">BxxxL")
 #: Prints the process's number and becomes the program; or says that there is no such program. Constant: what is to be
-#: run are its arguments.
-_BECOME = 'command -v -- "$1" >/dev/null 2>&1 || { echo -; exit 127; }; echo $$; exec "$@"'
+#: run are its arguments. It waits for a line first: what a process writes while the client library still reads the
+#: engine's answer is lost in that library's buffer.
+_BECOME = 'read -r go; command -v -- "$1" >/dev/null 2>&1 || { echo -; exit 127; }; echo $$; exec "$@"'
 
 
 class Stream:
@@ -128,6 +129,8 @@ class ContainerProcess:
                 user="0:0",
             )["Id"]
             self._stream = Stream(engine.api.exec_start(self._exec, socket=True))
+        with contextlib.suppress(OSError):  # if it has ended already, that shows soon enough
+            self._stream.socket.sendall(b"\n")
         self.stdin: IO[bytes] = _Input(self._stream.socket)  # type: ignore[assignment]
         reading, self._writing = os.pipe2(os.O_CLOEXEC)
         self.stdout: IO[bytes] = os.fdopen(reading, "rb")
