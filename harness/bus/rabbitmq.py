@@ -117,7 +117,9 @@ class RabbitmqBus:
             self._wait_cluster(deadline)
 
     def _find_server(self, node: str) -> str:
-        wanted = os.environ.get("HARNESS_RABBITMQ_SERVER")
+        assert self._lab is not None
+        # It names a program of this host, which no container has.
+        wanted = None if self._lab.name == "docker" else os.environ.get("HARNESS_RABBITMQ_SERVER")
         candidates = [wanted] if wanted else list(_SERVERS)
         # The script is constant; the candidates are its arguments.
         script = 'for c in "$@"; do p=$(command -v -- "$c") && { readlink -f -- "$p"; exit 0; }; done; exit 1'
