@@ -123,7 +123,6 @@ class RabbitmqBus:
         candidates = [wanted] if wanted else list(_SERVERS)
         # The script is constant; the candidates are its arguments.
         script = 'for c in "$@"; do p=$(command -v -- "$c") && { readlink -f -- "$p"; exit 0; }; done; exit 1'
-        assert self._lab is not None
         found = self._lab.run(node, ["sh", "-c", script, "find", *candidates])
         if found.returncode != 0:
             raise MissingCapability(
