@@ -193,7 +193,7 @@ class LocalRuntime:
 
     def _try_supervisor(self, extra: Sequence[str]) -> str | None:
         hosts = self._files.scratch / "hosts"
-        # The machine's own name too: SASL libraries look it up for every connection, and no name server is in reach.
+        # The machine's own name too: libraries look it up, and no name server is in reach.
         hosts.write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {socket.gethostname()}\n")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = self._files.logs / "lab.log"
