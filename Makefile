@@ -38,8 +38,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --editable . --group dev
 	@touch $@
 
+# Container tests share the engine's address pool, so they run one at a time, after the others.
 test: setup-test check
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/runtime --ignore tests/images
+	$(BIN)/python -m pytest tests/runtime tests/images
 
 # Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
 bench-links: setup
