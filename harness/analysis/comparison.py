@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import special, stats
+
+from harness.analysis.student import student_quantile, two_sided_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,7 @@ def compare(
     if min(n) < 2:
         return replace(effect, why="one repetition gives no verdict: nothing tells how much the next would differ")
     shift, error, df, spread = _paired(xs, ys) if paired else _welch(xs, ys)
-    reach = _student((1 + _CONFIDENCE) / 2, df) * error
+    reach = student_quantile((1 + _CONFIDENCE) / 2, df) * error
     detectable = _detectable(error, df)
     effect = replace(
         effect,
@@ -148,10 +149,19 @@ def correct(effects: Sequence[Effect]) -> list[Effect]:
     tested = [at for at, effect in enumerate(effects) if math.isfinite(effect.p)]
     corrected = list(effects)
     if tested:
-        adjusted = stats.false_discovery_control([effects[at].p for at in tested])
+        adjusted = _benjamini_hochberg(np.array([effects[at].p for at in tested]))
         for at, p in zip(tested, adjusted, strict=True):
             corrected[at] = _judge(replace(effects[at], corrected=float(p)))
     return corrected
+
+
+def _benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusted p-values: the k-th smallest times n / k, made monotone from the largest down."""
+    order = np.argsort(p)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
+    return adjusted
 
 
 def repetitions_needed(spread: float, shift: float, *, paired: bool) -> int | None:
@@ -196,16 +206,11 @@ def _welch(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, flo
 def _p_value(shift: float, error: float, df: float) -> float:
     if error == 0:
         return 1.0 if shift == 0 else 0.0
-    return float(2 * special.stdtr(df, -abs(shift) / error))
+    return two_sided_p(shift / error, df)
 
 
 def _detectable(error: float, df: float) -> float:
-    return (_student((1 + _CONFIDENCE) / 2, df) + _student(_POWER, df)) * error
-
-
-def _student(level: float, df: float) -> float:
-    """Quantile of Student's t."""
-    return float(special.stdtrit(df, level))
+    return (student_quantile((1 + _CONFIDENCE) / 2, df) + student_quantile(_POWER, df)) * error
 
 
 def _judge(effect: Effect) -> Effect:

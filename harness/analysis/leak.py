@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import t as student
 
+from harness.analysis.student import student_quantile
 from harness.analysis.theilsen import theil_sen
 
 __all__ = [
@@ -231,7 +231,7 @@ class _Figures:
         self.floor = self._each(_floor_slope)
         self.trimmed = self._each(_trimmed_slope)
         self.falls = sum(_falls(y) for y in self.y) * 2 > self.runs
-        quantiles = float(student.ppf(0.95, self.runs - 1) + student.ppf(0.80, self.runs - 1))
+        quantiles = student_quantile(0.95, self.runs - 1) + student_quantile(0.80, self.runs - 1)
         self.mdl = delta + quantiles * self.error / np.sqrt(self.runs)
         self.rises = np.array([_floor_rise(y) for y in self.y])
         third = self.x[0][-1] - self.x[0][0]
@@ -243,7 +243,7 @@ class _Figures:
     def bounds(self, values: Any, error: float | None = None) -> tuple[float, float]:
         """One-sided 95 % t-bounds on the mean."""
         spread = float(values.std(ddof=1)) if error is None else error
-        reach = float(student.ppf(0.95, self.runs - 1)) * spread / np.sqrt(self.runs)
+        reach = student_quantile(0.95, self.runs - 1) * spread / np.sqrt(self.runs)
         mean = float(values.mean())
         return mean - reach, mean + reach
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.analysis.comparison import compare, correct, repetitions_needed
+from harness.analysis.comparison import _benjamini_hochberg, compare, correct, repetitions_needed
 
 values = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=8)
 
@@ -116,3 +116,8 @@ def test_verdicts_do_not_depend_on_units_or_on_who_is_first(
         assert back.verdict == opposite.get(there.verdict, there.verdict)
     scaled = compare([v * unit for v in a], [v * unit for v in b], paired=paired)
     assert scaled.effect == pytest.approx(there.effect)
+
+
+@given(p=st.lists(st.floats(1e-12, 1), min_size=1, max_size=40))
+def test_the_correction_is_scipys(p: list[float]) -> None:
+    assert _benjamini_hochberg(np.array(p)) == pytest.approx(stats.false_discovery_control(p))
