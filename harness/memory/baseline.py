@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from harness.analysis.leak import METRICS
+from harness.analysis.student import student_quantile
 from harness.memory.result import RoleResult
 
 __all__ = [
@@ -198,5 +198,5 @@ def difference(new: Sequence[float], old: Sequence[float]) -> tuple[float, float
     if va + vb == 0:
         return middle, middle, middle
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    reach = float(student.ppf(0.95, freedom)) * float(np.sqrt(va + vb))
+    reach = student_quantile(0.95, freedom) * float(np.sqrt(va + vb))
     return middle - reach, middle, middle + reach

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from harness.memory.result import MemoryResult
 
@@ -91,8 +91,8 @@ def scenario_of(
 def bounds(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
     """The exact two-sided interval of a proportion (Clopper & Pearson, Biometrika 26, 1934)."""
     rest = (1 - confidence) / 2
-    low = float(beta.ppf(rest, hits, of - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - rest, hits + 1, of - hits)) if hits < of else 1.0
+    low = float(betaincinv(hits, of - hits + 1, rest)) if hits else 0.0
+    high = float(betaincinv(hits + 1, of - hits, 1 - rest)) if hits < of else 1.0
     return low, high
 
 
