@@ -12,7 +12,7 @@ End of input ends it.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
 import struct
 import threading
@@ -26,66 +26,93 @@ __all__ = ["run_relay"]
 _ABORT = struct.pack("ii", 1, 0)
 
 
+class _Side(asyncio.Protocol):
+    """One end of a relayed connection. All ends live in one event loop, so no descriptor is closed under a reader."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, relay: _Relay, peer: _Side | None = None) -> None:
+        self._relay = relay
+        self.peer = peer
+        self.closed: asyncio.Future[None] = relay.loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self.peer is not None  # reading starts when there is one
+        self.peer.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.peer is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None:
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed.set_result(None)
+        self._relay.sides.discard(self)
+        if self.peer is not None:
+            self.peer.transport.close()
+
+    def abort(self) -> None:
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        self.transport.abort()
+
+
+class _Near(_Side):
+    """The end a client has connected to: connects on to the target before it reads."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+        self._relay.keep(self._relay.loop.create_task(self._connect_on()))
+
+    async def _connect_on(self) -> None:
+        relay = self._relay
+        try:
+            connecting = relay.loop.create_connection(lambda: _Side(relay, self), *relay.target)
+            _, far = await asyncio.wait_for(connecting, 10.0)
+        except (OSError, asyncio.TimeoutError):
+            self.transport.close()
+            return
+        self.peer = far
+        relay.sides |= {self, far}
+        if self.transport.is_closing():
+            far.transport.close()
+        else:
+            self.transport.resume_reading()
+
+
 class _Relay:
     def __init__(self) -> None:
-        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._lock = threading.Lock()
-        self._target = ("", 0)
-        self._listener: socket.socket | None = None
+        self.loop = asyncio.new_event_loop()
+        self.target = ("", 0)
+        self.sides: set[_Side] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
-    def open(self, host: str, port: int) -> dict[str, Any]:
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a task until it is done: the loop itself holds it weakly."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def open(self, host: str, port: int) -> dict[str, Any]:
         """Listen for connections to be relayed to host and port."""
-        self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-        return {"type": "opened", "port": self._listener.getsockname()[1]}
+        self.target = (host, port)
+        server = await self.loop.create_server(lambda: _Near(self), "127.0.0.1", 0, backlog=1024)
+        return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
 
-    def reset(self) -> dict[str, Any]:
+    async def reset(self) -> dict[str, Any]:
         """Reset every connection."""
-        with self._lock:
-            pairs, self._pairs = self._pairs, set()
-        for pair in pairs:
-            for side in pair:
-                with contextlib.suppress(OSError):
-                    side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-                    # The pump's own reference keeps the descriptor open until it wakes up: this wakes it.
-                    side.shutdown(socket.SHUT_RD)
-        for pair in pairs:
-            for side in pair:
-                side.close()
-        return {"type": "reset", "connections": len(pairs)}
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            near, _ = listener.accept()
-            try:
-                far = socket.create_connection(self._target, timeout=10.0)
-                far.settimeout(None)
-            except OSError:
-                near.close()
-                continue
-            for side in (near, far):
-                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._pairs.add((near, far))
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, target, (near, far)), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data = source.recv(1 << 16)
-                if not data:
-                    break
-                target.sendall(data)
-        with self._lock:
-            ending = pair in self._pairs
-            self._pairs.discard(pair)
-        for side in pair:
-            if ending:  # one end has closed, and the other is told so; after a reset there is nothing to tell
-                with contextlib.suppress(OSError):
-                    side.shutdown(socket.SHUT_RDWR)
-            side.close()
+        sides = list(self.sides)
+        for side in sides:
+            side.abort()
+        await asyncio.gather(*(side.closed for side in sides))
+        return {"type": "reset", "connections": len(sides) // 2}
 
 
 def run_relay() -> int:
@@ -97,7 +124,7 @@ def run_relay() -> int:
         try:
             if name not in ("open", "reset"):
                 raise ValueError(f"no such command: {name!r}")
-            answer: dict[str, Any] = getattr(relay, name)(**command)
+            answer = asyncio.run_coroutine_threadsafe(getattr(relay, name)(**command), relay.loop).result()
         except Exception as error:
             answer = {"type": "error", "class": type(error).__name__, "message": str(error)}
         channel.send(**answer, id=ident)

@@ -87,6 +87,9 @@ def agreement(scenario: Path, scratch: Path) -> Iterator[Figure]:
     for runtime in ("local", "docker"):
         path = run_scenario(load_scenario(scenario), RunSettings(scratch / runtime, runtime=runtime), Silent())
         run = load_run(path)
+        for cell in run.manifest.cells:
+            if cell.state != "valid":
+                print(f"  {runtime} {cell.id}: {cell.state}: {'; '.join(cell.why)}")
         keys = ["system", "workload", "client_site", "server_site"]
         grouped = run.latency.groupby(keys, observed=True)["response_ms"].median().dropna()
         medians[runtime] = {
@@ -95,12 +98,14 @@ def agreement(scenario: Path, scratch: Path) -> Iterator[Figure]:
         ledger = run.delivery
         counts = [name for name in ("sent", "accepted", "delivered", "lost", "duplicated", "failed") if name in ledger]
         delivered[runtime] = ledger.groupby(["system", "workload", "client_site"], observed=True)[counts].sum()
-    for key, local in medians["local"].items():
-        docker = medians["docker"][key]
+    for key in (key for key in medians["local"] if key in medians["docker"]):
+        local, docker = medians["local"][key], medians["docker"][key]
         allowed = max(_SHARE * local, _LEAST_MS)
         agree = abs(docker - local) <= allowed
         yield Figure(f"p50 {' '.join(key)}", docker, "ms", local, f"within {allowed:.1f} ms", agree)
     same = delivered["local"].equals(delivered["docker"])
+    if not same:
+        print(delivered["local"].join(delivered["docker"], rsuffix=" in docker", how="outer").to_string())
     yield Figure("delivery identical (1: yes)", float(same), "", None, "1", same)
 
 
