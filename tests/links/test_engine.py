@@ -51,6 +51,8 @@ class Kernel:
         self.released: dict[tuple[int, int], int] = {}
         self.changed: dict[tuple[int, int], bytes] = {}
         self.dropped: set[tuple[int, int]] = set()
+        self.suspensions: list[tuple[int, int]] = []
+        self.arrived_meanwhile: list[tuple[int, int]] = []
 
     # What the engine asks of it.
 
@@ -68,6 +70,10 @@ class Kernel:
             raise BlockingIOError
         message = self.unread.pop(0)
         buffer[: len(message)] = message
+        if self.suspensions:
+            duration_ns, queue = self.suspensions.pop()
+            self.clock.now_ns += duration_ns
+            self.arrived_meanwhile.append(self.arrive(queue))
         return len(message)
 
     def send(self, data: bytes) -> None:
@@ -219,6 +225,8 @@ def steps() -> Iterator[st.SearchStrategy[tuple[str, Any]]]:
         ),
     )
     yield st.tuples(st.sampled_from(["cut", "heal"]), st.none())
+    # The process is suspended while it reads, and a packet comes in that time.
+    yield st.tuples(st.just("suspend"), st.tuples(st.integers(0, 30 * MS), st.sampled_from([1, 2])))
 
 
 @settings(max_examples=150, deadline=None)
@@ -231,22 +239,35 @@ def test_no_packet_is_early_lost_or_kept_whatever_happens(script: list[tuple[str
         least_ms, cut = 20.0, False
         expected: dict[tuple[int, int], float] = {}
         may_be_lost: set[tuple[int, int]] = set()
+
+        def arrived(packet: tuple[int, int]) -> None:
+            expected[packet] = least_ms if packet[0] == 1 else 20.0
+            if packet[0] == 1 and cut:
+                may_be_lost.add(packet)
+
+        def arrived_meanwhile() -> None:
+            while simulation.kernel.arrived_meanwhile:
+                arrived(simulation.kernel.arrived_meanwhile.pop())
+
         for action, detail in script:
             if action == "arrive":
-                packet = simulation.kernel.arrive(detail)
-                expected[packet] = least_ms if detail == 1 else 20.0
-                if detail == 1 and cut:
-                    may_be_lost.add(packet)
+                arrived(simulation.kernel.arrive(detail))
+            elif action == "suspend":
+                simulation.kernel.suspensions.append(detail)
             elif action == "pass":
                 simulation.pass_time(detail)
             elif action == "change":
                 simulation.change(**detail)
+                arrived_meanwhile()
                 least_ms = 1000 * (detail["delay_s"] - detail.get("jitter_s", 0.0))
             else:
                 getattr(simulation.engine, action)("a", "b")
+                arrived_meanwhile()
                 cut = action == "cut"
                 if cut:
                     may_be_lost |= {one for one in expected if one[0] == 1 and one not in simulation.kernel.released}
+            arrived_meanwhile()
+        simulation.kernel.suspensions.clear()
         simulation.pass_time(200 * MS, MS)
         assert simulation.kernel.dropped <= may_be_lost
         assert set(simulation.kernel.released) | simulation.kernel.dropped == set(expected)

@@ -276,7 +276,7 @@ def test_sixteen_sites(bench: Bench) -> None:
     measurement = probe_links(at.lab, at.plan, Probing(count=5, spacing_s=0.2))
     assert len(measurement.probes) == 240
     assert measurement.not_probed == ()
-    assert all(probe.rtt is not None and probe.rtt.min_s >= 0.08 for probe in measurement.probes)
+    assert [probe for probe in measurement.probes if probe.rtt is None or probe.rtt.min_s < 0.08] == []
     evidence = at.shaper.evidence()
     assert len(evidence["links"]) == 240
     assert all(link["arrived"] >= 5 for link in evidence["links"])

@@ -10,6 +10,7 @@ Standard library only, Python >= 3.8; sent to the gateway as an archive. Files:
     netlink    the NFQUEUE messages as bytes
     effects    what an impairment does to one packet (pure)
     kernel     the socket the queues are bound to, its commands and counters
+    clocks     the kernel's time stamps on our clock
     link       the state of one direction
     engine     the loop that reads packets, waits and releases them
     inject     second copies of duplicated packets

@@ -19,6 +19,7 @@ from collections import deque
 from typing import Any, Callable, Mapping, Optional, Tuple
 
 from harness.links.nfqueue import netlink
+from harness.links.nfqueue.clocks import both_clocks
 from harness.links.nfqueue.effects import LOST, Effect
 from harness.links.nfqueue.inject import Injector
 from harness.links.nfqueue.kernel import QueueSocket
@@ -157,8 +158,7 @@ class Engine:
         receive = self._kernel.socket.recv_into
         unpack = netlink.PACKET_HEAD_TIMED.unpack_from
         by_queue, heap = self._by_queue, self._heap
-        now = time.monotonic_ns()
-        real_offset = time.time_ns() - now
+        now, real_offset = both_clocks(time.monotonic_ns, time.time_ns)
         for _ in range(_TURN):
             try:
                 size = receive(buffer)
@@ -172,7 +172,7 @@ class Engine:
                 arrival = seconds * 1_000_000_000 + micros * 1000 - real_offset
                 self.arrivals_by_kernel += 1
                 if arrival > now or arrival < now - _PLAUSIBLE_NS:
-                    arrival = now
+                    arrival = self._plausible(arrival, now)
             else:
                 arrival = self._arrival(bytes(buffer[:size]), now, real_offset)
             link = by_queue[queue]
@@ -198,10 +198,15 @@ class Engine:
         """Arrival of a packet whose message is not laid out as usual."""
         stamp = netlink.arrival_of(message)
         if stamp is None:
-            return now
-        arrival = stamp[0] * 1_000_000_000 + stamp[1] * 1000 - real_offset
+            return time.monotonic_ns()
         self.arrivals_by_kernel += 1
-        return arrival if now - _PLAUSIBLE_NS < arrival <= now else now
+        return self._plausible(stamp[0] * 1_000_000_000 + stamp[1] * 1000 - real_offset, now)
+
+    @staticmethod
+    def _plausible(arrival: int, now: int) -> int:
+        """The arrival, unless a clock was set. It may be later than the turn's `now`: turns can be suspended."""
+        latest = time.monotonic_ns()
+        return arrival if now - _PLAUSIBLE_NS <= arrival <= latest else latest
 
     def _note_error(self, message: bytes) -> None:
         """A verdict the kernel refused; one for a packet that a batch verdict had released already means nothing."""
