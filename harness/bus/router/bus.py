@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from harness.bus.readiness import log_tail
 from harness.bus.router.config import RouterEndpoint, router_config
+from harness.bus.router.costs import shortest_costs
 from harness.bus.router.implementation import Implementation, RouterProgram, put_archive, router_program
 from harness.errors import BusFailure
 from harness.plan.cell import BusNodePlan, BusPlan
@@ -60,7 +61,8 @@ class RouterBus:
         _for_each(self._prepare, plan.nodes)
         for node in plan.nodes:
             self._launch(node.name)
-        _for_each(lambda node: self._wait_ready(node, deadline), plan.nodes)
+        costs = shortest_costs(plan.nodes)
+        _for_each(lambda node: self._wait_ready(node, deadline, costs[node.name]), plan.nodes)
 
     def _prepare(self, node: BusNodePlan) -> None:
         lab, plan = self._opened()
@@ -80,8 +82,11 @@ class RouterBus:
         self._running[component] = lab.start(component, argv, log=component)
         self._stopped.discard(component)
 
-    def _wait_ready(self, node: BusNodePlan, deadline: float) -> None:
-        """Wait until the router answers and sees every interior router that runs, or its interior router if edge."""
+    def _wait_ready(self, node: BusNodePlan, deadline: float, costs: Mapping[str, int] | None = None) -> None:
+        """Wait until the router answers and sees every interior router that runs, or its interior router if edge.
+
+        Routers see each other before they know the shortest ways: with `costs` given, they are waited for as well.
+        """
         lab, plan = self._opened()
         seen = "it was not asked"
         while True:
@@ -95,6 +100,8 @@ class RouterBus:
                     remedy="see the routers' logs",
                 )
             others = [each.name for each in plan.nodes if not each.edge and each.name not in self._stopped]
+            if costs is not None:
+                others = [f"{name}={costs[name]}" for name in others if name in costs and name != node.name]
             look = min(_LOOK_S, left)
             done = lab.run(
                 node.name,

@@ -1,7 +1,7 @@
 """Asks a router about itself over AMQP management, from inside its node. Node-side: needs `proton`, Python >= 3.8.
 
     query.pyz ask PORT TYPE...            prints {"TYPE": [{attribute: value}, ...], ...} as JSON
-    query.pyz wait PORT SECONDS ROUTER... exit 0 once the router sees all these interior routers
+    query.pyz wait PORT SECONDS ROUTER... exit 0 once the router sees these interior routers (ROUTER=COST: at that cost)
     query.pyz wait PORT SECONDS --uplink  exit 0 once the edge router is joined to an interior one
 
 Entity types come without prefix; skupper-router's is tried first, then qpid-dispatch's. Other ends exit 1, with what
@@ -93,7 +93,7 @@ def ask(port: int, entities: Sequence[str]) -> int:
     return 0
 
 
-def wait(port: int, seconds: float, wanted: set[str], uplink: bool) -> int:
+def wait(port: int, seconds: float, wanted: Sequence[str], uplink: bool) -> int:
     """Wait until the router is part of what it should be part of."""
     deadline = time.monotonic() + seconds
     missing: str | None = "it does not answer"
@@ -105,7 +105,7 @@ def wait(port: int, seconds: float, wanted: set[str], uplink: bool) -> int:
     return 0 if missing is None else 1
 
 
-def _look(port: int, deadline: float, wanted: set[str], uplink: bool) -> str | None:
+def _look(port: int, deadline: float, wanted: Sequence[str], uplink: bool) -> str | None:
     """Over one connection, look until nothing is missing; what was, where the deadline or an error came first."""
     try:
         client = ManagementClient(port, 2.0)
@@ -121,14 +121,20 @@ def _look(port: int, deadline: float, wanted: set[str], uplink: bool) -> str | N
         return f"it does not answer ({type(error).__name__}: {error})"
 
 
-def _missing(client: ManagementClient, wanted: set[str], uplink: bool) -> str | None:
+def _missing(client: ManagementClient, wanted: Sequence[str], uplink: bool) -> str | None:
     if uplink:
         joined = any(
             row["role"] == "edge" and row["dir"] == "out" and row["opened"] for row in client.query("connection")
         )
         return None if joined else "it has no connection to an interior router"
-    there = {str(row["id"]) for row in client.query("router.node")}
-    return None if wanted <= there else f"it does not see {', '.join(sorted(wanted - there))}"
+    there = {str(row["id"]): row["cost"] for row in client.query("router.node")}
+    for each in wanted:
+        name, _, cost = each.partition("=")
+        if name not in there:
+            return f"it does not see {name}"
+        if cost and there[name] != int(cost):
+            return f"it sees {name} at a cost of {there[name]}, not {cost}"
+    return None
 
 
 def main() -> int:
@@ -137,7 +143,7 @@ def main() -> int:
     try:
         if operation == "ask":
             return ask(int(port), rest)
-        return wait(int(port), float(rest[0]), set(rest[1:]) - {"--uplink"}, "--uplink" in rest)
+        return wait(int(port), float(rest[0]), rest[1:], "--uplink" in rest)
     except (proton.ProtonException, OSError, LookupError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
