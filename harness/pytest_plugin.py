@@ -48,6 +48,7 @@ class ClientMemory:
         doublings: int = 2,
         limits: Mapping[str, float] | None = None,
         timeout_s: float = 300.0,
+        rest_s: float = 5.0,
     ) -> RoleResult:
         """Assert that calling `action` does not leak; returns the evidence.
 
@@ -61,6 +62,7 @@ class ClientMemory:
             doublings: how often an undecided dose is doubled before the test fails as inconclusive.
             limits: growth per call that is a leak: blocks, heap, anonymous, fds, threads, sockets.
             timeout_s: how long one process may take.
+            rest_s: before a leak is called one: rest that must not drain it; longer than the client's own time-outs.
         """
         __tracebackhide__ = True
         from harness.errors import HarnessError
@@ -78,6 +80,7 @@ class ClientMemory:
                 warmup_blocks=warmup_blocks,
                 doublings=doublings,
                 timeout_s=timeout_s,
+                rest_s=rest_s,
             )
             result, level = dose_callable(action, dose)
         except HarnessError as error:

@@ -120,7 +120,7 @@ class Agent:
             return {"type": "prepared", "warm": True}
         sender = adapter.open_sender(plan)
         self._client = Client(plan, sender, self._records, self._tally, self._failures)
-        return {"type": "prepared", "warm": self._warm_up(plan.timeout_s)}
+        return {"type": "prepared", "warm": plan.connected and self._warm_up(plan.timeout_s)}
 
     def do_go(self, at: float, schedule: dict[str, Any] | None = None, count: int | None = None) -> dict[str, Any]:
         start = int(at * 1e9)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from harness.agent.task import CHURN, Task, TaskError
 
-__all__ = ["check_limits"]
+__all__ = ["CHURN_OF", "check_limits"]
 
+#: Cycles of client life the raw adapters have; oslo has those of the others that are not a raw client's own.
+CHURN_OF = {
+    "kombu": ("churn-connect", "churn-cast", "churn-link"),
+    "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
+    "loopback": ("churn-connect",),
+}
 _DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
 
 
@@ -25,6 +31,8 @@ def check_limits(task: Task) -> None:
 
 
 def _check_oslo(task: Task) -> None:
+    if task.pattern in ("churn-link", "churn-blocking"):
+        raise TaskError(f"pattern: oslo.messaging has no {task.pattern} of its own")
     if task.behaviour.ack and task.behaviour.ack != ("after" if task.pattern == "notify" else "before"):
         raise TaskError("behaviour.ack: oslo.messaging acknowledges RPC before and notifications after processing")
     if task.ttl_s is not None:
@@ -32,8 +40,8 @@ def _check_oslo(task: Task) -> None:
 
 
 def _check_raw(task: Task) -> None:
-    if task.pattern in CHURN and task.pattern != "churn-connect":
-        raise TaskError(f"pattern: the {task.adapter} adapter has no {task.pattern}, only churn-connect")
+    if task.pattern in CHURN and task.pattern not in CHURN_OF[task.adapter]:
+        raise TaskError(f"pattern: the {task.adapter} adapter has no {task.pattern}")
     if task.options:
         raise TaskError(f"options: these are for oslo.messaging; the {task.adapter} adapter has none")
     if task.monitor_s is not None:

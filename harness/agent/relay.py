@@ -1,11 +1,14 @@
-"""A TCP relay in front of a bus, so that a connection can be reset by its peer when a dose says so.
+"""A TCP relay in front of a bus, so that connections can fail in every way when a dose says so.
 
 A client that is to lose its connection connects here instead. Commands, one JSON object per line, `cmd` and `id`:
 
-| cmd   | answer                                                                   |
-|-------|--------------------------------------------------------------------------|
-| open  | opened: port on 127.0.0.1; host and port say where connections go        |
-| reset | reset: connections, how many were reset (RST, both ways)                 |
+| cmd    | answer                                                                                              |
+|--------|-----------------------------------------------------------------------------------------------------|
+| open   | opened: port on 127.0.0.1; host and port say where connections go                                   |
+| refuse | opened: a port on 127.0.0.1 where nobody listens, and that nobody else can take                     |
+| drop   | opened: a port on 127.0.0.1 where connections are taken and reset (RST) at their first bytes        |
+| reset  | reset: connections, how many were reset (RST, both ways)                                            |
+| hangup | reset: connections, how many were closed (FIN, both ways)                                           |
 
 End of input ends it.
 """
@@ -16,7 +19,7 @@ import asyncio
 import socket
 import struct
 import threading
-from typing import Any
+from typing import Any, Callable
 
 from harness.agent.channel import Channel
 
@@ -24,6 +27,7 @@ __all__ = ["run_relay"]
 
 #: SO_LINGER on, 0 s: close sends RST.
 _ABORT = struct.pack("ii", 1, 0)
+_COMMANDS = ("open", "refuse", "drop", "reset", "hangup")
 
 
 class _Side(asyncio.Protocol):
@@ -63,6 +67,20 @@ class _Side(asyncio.Protocol):
         self.transport.abort()
 
 
+class _Drop(asyncio.Protocol):
+    """Resets a connection when its first bytes come."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        self.transport.abort()
+
+
 class _Near(_Side):
     """The end a client has connected to: connects on to the target before it reads."""
 
@@ -93,6 +111,7 @@ class _Relay:
         self.target = ("", 0)
         self.sides: set[_Side] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held: list[socket.socket] = []
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
     def keep(self, task: asyncio.Task[None]) -> None:
@@ -106,11 +125,30 @@ class _Relay:
         server = await self.loop.create_server(lambda: _Near(self), "127.0.0.1", 0, backlog=1024)
         return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
 
+    async def refuse(self) -> dict[str, Any]:
+        """Hold a port without listening: a client's own connection cannot take it and so meet itself."""
+        held = socket.socket()
+        held.bind(("127.0.0.1", 0))
+        self._held.append(held)
+        return {"type": "opened", "port": held.getsockname()[1]}
+
+    async def drop(self) -> dict[str, Any]:
+        """Listen for connections to be reset."""
+        server = await self.loop.create_server(_Drop, "127.0.0.1", 0, backlog=1024)
+        return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
+
     async def reset(self) -> dict[str, Any]:
         """Reset every connection."""
+        return await self._end(_Side.abort)
+
+    async def hangup(self) -> dict[str, Any]:
+        """Close every connection."""
+        return await self._end(lambda side: side.transport.close())
+
+    async def _end(self, how: Callable[[_Side], None]) -> dict[str, Any]:
         sides = list(self.sides)
         for side in sides:
-            side.abort()
+            how(side)
         await asyncio.gather(*(side.closed for side in sides))
         return {"type": "reset", "connections": len(sides) // 2}
 
@@ -122,7 +160,7 @@ def run_relay() -> int:
     for command in channel.lines():
         name, ident = command.pop("cmd", None), command.pop("id", None)
         try:
-            if name not in ("open", "reset"):
+            if name not in _COMMANDS:
                 raise ValueError(f"no such command: {name!r}")
             answer = asyncio.run_coroutine_threadsafe(getattr(relay, name)(**command), relay.loop).result()
         except Exception as error:

@@ -26,6 +26,7 @@
 | seed       | all of the agent's random choices derive from it                                                        |
 | behaviour  | of a server: see Behaviour                                                                              |
 | notify     | see Notify                                                                                              |
+| connected  | whether a client connects ahead of the load; false where it is not to find its bus                     |
 | leak       | a leak made on purpose in a client, or null: see harness.agent.leak                                    |
 | record     | path of the record file, "" for none                                                                    |
 | progress_s | seconds between two progress messages                                                                   |
@@ -46,8 +47,10 @@ from harness.agent.schedule import check_schedule
 __all__ = ["CHURN", "PATTERNS", "Behaviour", "Notify", "Task", "TaskError", "Topic"]
 
 #: What an operation may be. The churn patterns are one cycle of client life each:
-#: connect = make a transport, connect, close it; transport = the same with one call inside; client = a new client
-#: object on the standing transport and one call; server / listener = start and stop one.
+#: connect = make a transport, connect, close it; transport, cast = the same with one call or cast inside; client = a
+#: new client object on the standing transport and one call; topic = a cast to a new topic; link = open and close a
+#: channel, or a pair of links to a new address; server / listener = start and stop one; blocking = the same as
+#: connect with Proton's blocking connection.
 PATTERNS = (
     "rpc-call",
     "rpc-cast",
@@ -55,7 +58,11 @@ PATTERNS = (
     "notify",
     "churn-connect",
     "churn-transport",
+    "churn-cast",
     "churn-client",
+    "churn-topic",
+    "churn-link",
+    "churn-blocking",
     "churn-server",
     "churn-listener",
 )
@@ -144,6 +151,7 @@ class Task:
     seed: int = 0
     behaviour: Behaviour = field(default_factory=Behaviour)
     notify: Notify = field(default_factory=Notify)
+    connected: bool = True
     leak: Mapping[str, Any] | None = None
     record: str = ""
     progress_s: float = 1.0

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.model.links import Impairment
+from harness.model.memory import KINDS
 from harness.model.quantities import format_duration, format_fraction, format_rate
 from harness.plan.cell import AgentPlan, CellPlan, LinkChange
+from harness.plan.memory import MemoryPlan
 
 __all__ = ["plan_lines"]
 
 
 def _table(rows: Sequence[Sequence[str]], indent: str = "    ") -> Iterator[str]:
+    if not rows:
+        return
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
@@ -55,9 +59,16 @@ def _changes(changes: Sequence[LinkChange]) -> list[tuple[str, str, str, str]]:
     return [(at, done, ", ".join(which), label) for (at, done, label), which in directions.items()]
 
 
+def _doses(memory: MemoryPlan) -> Iterator[str]:
+    yield f"  doses, {memory.warmup_blocks}+{memory.blocks} blocks in each of {memory.repetitions} sets of processes"
+    yield from _table(
+        [(dose.name, dose.kind, f"{dose.count} operations per block", KINDS[dose.kind].about) for dose in memory.doses]
+    )
+
+
 def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
     """The lines that describe every cell: nodes, links, bus, agents, pairs with floors, timeline, schedule."""
-    total = sum(cell.phases.load_s for cell in cells)
+    total = sum(cell.phases.load_s for cell in cells if cell.memory is None)
     yield f"{len(cells)} cells, at least {format_duration(total)} of load"
     for cell in cells:
         yield ""
@@ -93,6 +104,9 @@ def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
                 for a in cell.agents
             ]
         )
+        if cell.memory is not None:
+            yield from _doses(cell.memory)
+            continue
         yield "  predicted floors, by the declared links alone"
         yield from _table(
             [

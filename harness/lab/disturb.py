@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,49 @@ from harness.plan.memory import DosePlan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lab.memory import MemoryBench
+    from harness.lab.dosing import MemoryBench
 
-__all__ = ["Disturbance", "make_disturbance"]
+__all__ = ["Disturbance", "Lockstep", "NeverEnded", "make_disturbance"]
+
+#: Where a dose's event sends the client instead of the bus: the relay's command that opens the way.
+_RELAYED = {"reset": "open", "hangup": "open", "refuse": "refuse", "drop": "drop"}
 
 #: A cut must last until heartbeats notice it: two of their intervals (harness.plan.memory) and some.
 _CUT_S = 9.0
+
+
+class NeverEnded(AgentFailure):
+    """Operations that do not end: the client is stuck, or the bus is. A finding about the dose, not about the lab."""
+
+
+class Lockstep:
+    """Lets one event meet the clients of several sets: it happens when all are ready for it, and once.
+
+    Used as a context by each set; a set that fails lets the others go, who then fail too.
+    """
+
+    def __init__(self, sets: int) -> None:
+        self._barrier = threading.Barrier(sets)
+
+    def happen(self, event: Callable[[], None]) -> None:
+        """Wait for all sets, and let the event happen. Raises NeverEnded where another set has failed."""
+        try:
+            if self._barrier.wait() == 0:
+                event()
+            self._barrier.wait()
+        except threading.BrokenBarrierError:
+            raise NeverEnded("another process of the dose has failed") from None
+
+    def __enter__(self) -> Lockstep:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self.abort()
+
+    def abort(self) -> None:
+        """Let the others go."""
+        self._barrier.abort()
 
 
 @dataclass(slots=True)
@@ -41,7 +79,7 @@ class Disturbance:
     url: Mapping[str, str] = field(default_factory=dict)
 
     def perform(self, client: AgentHandle, count: int) -> None:
-        """Perform so many operations and wait for their end. Raises AgentFailure if they do not end."""
+        """Perform so many operations and wait for their end. Raises NeverEnded, and AgentFailure if the client dies."""
         workers = int(self.dose.client.task["workers"])
         if self.happen is None:
             self._go(client, count, 30.0 + self.dose.timeout_s * (count / workers + 2))
@@ -56,21 +94,29 @@ class Disturbance:
         done = client.report().done
         while client.report().done == done:
             if time.monotonic() > deadline:
-                raise AgentFailure(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
+                raise NeverEnded(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
             self._go(client, 1, 30.0 + 2 * self.dose.timeout_s)
 
     def _go(self, client: AgentHandle, count: int, timeout_s: float) -> None:
         client.go(time.monotonic(), count=count)
         if not client.wait_finished(timeout_s):
-            raise AgentFailure(f"{count} operations did not end within {timeout_s:.0f} s", where=client.name)
+            raise NeverEnded(f"{count} operations did not end within {timeout_s:.0f} s", where=client.name)
 
 
 @contextlib.contextmanager
-def make_disturbance(dose: DosePlan, bench: MemoryBench, plan: CellPlan) -> Iterator[Disturbance]:
-    """What the dose's event asks for, in force until the context ends."""
+def make_disturbance(
+    dose: DosePlan, number: int, bench: MemoryBench, plan: CellPlan, step: Lockstep | None = None
+) -> Iterator[Disturbance]:
+    """What the dose's event asks for, in force until the context ends.
+
+    Args:
+        number: of the set of processes that gets the dose.
+        step: for events that all sets share.
+    """
+    step = step or Lockstep(1)
     agent = dose.client
-    if dose.event == "reset":
-        with _relay(dose, bench) as disturbance:
+    if dose.event in _RELAYED:
+        with _relay(dose, number, bench) as disturbance:
             yield disturbance
     elif dose.event == "cut":
         there = next(node.site for node in plan.bus(agent.bus).nodes if node.name == agent.bus_node)
@@ -85,7 +131,7 @@ def make_disturbance(dose: DosePlan, bench: MemoryBench, plan: CellPlan) -> Iter
                 for source, target in pairs:
                     bench.shaper.heal(source, target)
 
-        yield Disturbance(dose, cut)
+        yield Disturbance(dose, lambda: step.happen(cut))
     elif dose.event == "restart":
         bus = bench.buses[agent.bus]
 
@@ -93,28 +139,30 @@ def make_disturbance(dose: DosePlan, bench: MemoryBench, plan: CellPlan) -> Iter
             bus.stop_component(agent.bus_node, kill=False)
             bus.start_component(agent.bus_node, timeout_s=dose.timeout_s)
 
-        yield Disturbance(dose, restart)
+        yield Disturbance(dose, lambda: step.happen(restart))
     else:
         yield Disturbance(dose)
 
 
 @contextlib.contextmanager
-def _relay(dose: DosePlan, bench: MemoryBench) -> Iterator[Disturbance]:
-    """The client connects through a relay on its own node, which resets its connections when told."""
+def _relay(dose: DosePlan, number: int, bench: MemoryBench) -> Iterator[Disturbance]:
+    """The client connects through a relay on its own node, which ends its connections when told, or never makes any."""
     agent, lab = dose.client, bench.lab
     url = bench.buses[agent.bus].url(agent.bus_node)
     parts = urlsplit(url)
-    log = f"relay-{dose.name}"
+    log = f"relay-{dose.name}-{number}"
     process = lab.start(agent.node, [lab.python, bench.archive[agent.node], "relay"], log=log)
     talk = Conversation(log, process, log_tail=lambda: lab.log_text(log), unasked=lambda message: None)
     try:
-        port = talk.ask("open", 15.0, host=parts.hostname or "", port=parts.port or 5672)["port"]
+        target = {"host": parts.hostname or "", "port": parts.port or 5672} if _RELAYED[dose.event] == "open" else {}
+        port = talk.ask(_RELAYED[dose.event], 15.0, **target)["port"]
         credentials = parts.netloc.rpartition("@")[0]
         netloc = (f"{credentials}@" if credentials else "") + f"127.0.0.1:{port}"
 
-        def reset() -> None:
-            talk.ask("reset", 15.0)
+        def end_connections() -> None:
+            talk.ask(dose.event, 15.0)
 
-        yield Disturbance(dose, reset, {"client": parts._replace(netloc=netloc).geturl()})
+        happen = end_connections if target else None
+        yield Disturbance(dose, happen, {"client": parts._replace(netloc=netloc).geturl()})
     finally:
         talk.end(2.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from harness.analysis.leak import Verdict
+from harness.analysis.leak import METRICS, Verdict
 from harness.analysis.theilsen import theil_sen
-from harness.memory.result import Attribution, Reading
+from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["attribute", "growing_types"]
+__all__ = ["attribute", "confirmed", "growing_types"]
 
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
@@ -70,6 +71,23 @@ def attribute(
         rested=rested,
         drained=rested is not None and not any(rested[g.metric] > g.delta for g in verdict.leaking),
     )
+
+
+def confirmed(role: RoleResult, finding: Attribution) -> RoleResult:
+    """The result of a role that leaks with what was found out about it; what drains or does not last is no leak."""
+    verdict = role.verdict
+    if finding.drained:
+        growths = {
+            name: replace(g, state="clean", why="a backlog: it drains at rest") if g.state == "leak" else g
+            for name, g in verdict.growths.items()
+        }
+        still = [g for g in growths.values() if g.state == "inconclusive" and METRICS[g.metric].decides == "always"]
+        why = "; ".join(g.why for g in still) or "a backlog: at rest it drains by itself, by a time-out"
+        verdict = replace(verdict, state="inconclusive" if still else "clean", growths=growths, why=why)
+    elif not finding.lasting:
+        why = "the growth did not go on when the dose was doubled"
+        verdict = replace(verdict, state="inconclusive", why=why)
+    return replace(role, verdict=verdict, attribution=finding)
 
 
 def _slope(readings: Sequence[Reading], metric: str) -> float:

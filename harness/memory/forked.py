@@ -16,13 +16,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from harness.agent import attribution
 from harness.agent.reading import quiesced_reading
 from harness.errors import AgentFailure, BadInput
-from harness.memory.attribution import attribute, growing_types
+from harness.memory.attribution import attribute, confirmed, growing_types
 from harness.memory.result import Reading, RoleResult, judge_role
 from harness.model.memory import Limits, limits_of
 
@@ -45,6 +45,7 @@ class CallableDose:
         limits: growth per call that is a leak, by metric.
         timeout_s: how long one process may take.
         pause_s: rest before each reading.
+        rest_s: rest before and after the blocks of a process that is to confirm a leak: what drains meanwhile is none.
     """
 
     count: int
@@ -55,6 +56,7 @@ class CallableDose:
     limits: Mapping[str, float] = field(default_factory=lambda: limits_of("call"))
     timeout_s: float = 300.0
     pause_s: float = 0.02
+    rest_s: float = 5.0
 
     @classmethod
     def of(cls, count: int, *, cycle: bool, limits: Mapping[str, float], **figures: Any) -> CallableDose:
@@ -117,8 +119,9 @@ def _give(action: Callable[[], object], dose: CallableDose, count: int, blocks: 
 
 def _attributed(action: Callable[[], object], dose: CallableDose, count: int, result: RoleResult) -> RoleResult:
     """The result with what leaks in it; a leak that twice the dose does not show is open again."""
-    with _child(lambda out: _count_types(action, dose, 2 * count, out), dose.timeout_s) as lines:
-        counted = list(lines)
+    with _child(lambda out: _count_types(action, dose, 2 * count, out), dose.timeout_s + 2 * dose.rest_s) as lines:
+        told = list(lines)
+    counted, rests = [line for line in told if "types" in line], [line for line in told if "types" not in line]
     types = [(float(line["operations"]), line["types"]) for line in counted]
     grown = [str(one["type"]) for one in growing_types(types)[:4]]
     with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s) as lines:
@@ -130,11 +133,9 @@ def _attributed(action: Callable[[], object], dose: CallableDose, count: int, re
         types=types,
         holders=traced["holders"],
         traced=(float(count * 4), traced["sites"]),
+        rests=rests,
     )
-    verdict = result.verdict
-    if not finding.lasting:
-        verdict = replace(verdict, state="inconclusive", why="the growth did not go on when the dose was doubled")
-    return replace(result, verdict=verdict, attribution=finding)
+    return confirmed(result, finding)
 
 
 def _count_types(action: Callable[[], object], dose: CallableDose, count: int, out: IO[str]) -> None:
@@ -145,6 +146,10 @@ def _count_types(action: Callable[[], object], dose: CallableDose, count: int, o
             reading = quiesced_reading(dose.pause_s)
             reading |= {"operations": (block + dose.warmup_blocks) * count, "types": attribution.count_types()}
             print(json.dumps(reading), file=out, flush=True)
+            if dose.rest_s and block in (0, dose.blocks):
+                time.sleep(dose.rest_s)
+                rested = {**quiesced_reading(dose.pause_s), "operations": reading["operations"]}
+                print(json.dumps(rested), file=out, flush=True)
 
 
 def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: list[str], out: IO[str]) -> None:

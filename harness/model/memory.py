@@ -14,7 +14,19 @@ from harness.model.frozen import Frozen, Name
 from harness.model.quantities import Duration, Size
 from harness.model.stack import OptionValue
 
-__all__ = ["KINDS", "DoseKind", "DoseSpec", "Kind", "LeakFault", "Limits", "MemorySpec", "limits_of"]
+__all__ = [
+    "CHURN_OF",
+    "KINDS",
+    "SHARED_EVENTS",
+    "DoseKind",
+    "DoseSpec",
+    "Event",
+    "Kind",
+    "LeakFault",
+    "Limits",
+    "MemorySpec",
+    "limits_of",
+]
 
 DoseKind = Literal[
     "call",
@@ -23,15 +35,28 @@ DoseKind = Literal[
     "timeout",
     "fanout",
     "notify",
+    "topic",
+    "away",
     "reconnect",
+    "hangup",
+    "refused",
+    "dropped",
     "cut",
     "bus-restart",
     "client",
     "transport",
     "connect",
+    "link",
     "server",
     "listener",
+    "blocking",
+    "blocking-refused",
 ]
+
+#: What happens to the connection: see Kind.
+Event = Literal["", "reset", "hangup", "refuse", "drop", "cut", "restart"]
+#: Events that disturb what all processes share.
+SHARED_EVENTS: frozenset[Event] = frozenset({"cut", "restart"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +71,11 @@ class Kind:
         count: operations per block, unless the scenario says otherwise.
         workers: threads that perform them, likewise.
         timeout_s: how long an operation may take, likewise.
-        event: what happens to the connection before each operation: "", "reset" (the peer resets it), "cut" (the link
-            is cut and healed), "restart" (the bus component restarts).
+        event: what happens to connections. Before each operation: "reset" or "hangup" (the peer resets or closes
+            them), "cut" (the link is cut and healed), "restart" (the bus component restarts). All the time: "refuse"
+            (nobody listens where the bus should be), "drop" (connections are taken and reset at once). "": nothing.
         about: one operation, in words.
+        fails: whether operations must fail.
     """
 
     pattern: str
@@ -57,8 +84,9 @@ class Kind:
     count: int
     workers: int
     timeout_s: float
-    event: Literal["", "reset", "cut", "restart"]
+    event: Event
     about: str
+    fails: bool = False
 
 
 #: Every kind of dose. Counts follow METHODS: casts >= 20,000, time-outs >= 2,000, cycles >= 100.
@@ -70,14 +98,48 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "timeout": Kind("rpc-call", False, False, 160, 32, 1.0, "", "a call nobody answers"),
         "fanout": Kind("rpc-fanout", True, False, 500, 4, 10.0, "", "a fanout cast"),
         "notify": Kind("notify", True, False, 500, 4, 10.0, "", "a notification taken by a listener"),
+        "topic": Kind("churn-topic", False, True, 200, 4, 10.0, "", "a cast to a topic nobody has named before"),
+        "away": Kind("rpc-cast", False, False, 20, 20, 2.0, "refuse", "a cast while the bus is away", fails=True),
         "reconnect": Kind("rpc-call", True, True, 10, 1, 15.0, "reset", "a connection reset by its peer, and a call"),
+        "hangup": Kind("rpc-call", True, True, 10, 1, 15.0, "hangup", "a connection closed by its peer, and a call"),
+        "refused": Kind("churn-cast", False, True, 10, 10, 5.0, "refuse", "a connection that is refused", fails=True),
+        "dropped": Kind(
+            "churn-cast",
+            False,
+            True,
+            10,
+            10,
+            5.0,
+            "drop",
+            "a connection that is reset as soon as it is made",
+            fails=True,
+        ),
         "cut": Kind("rpc-call", True, True, 2, 1, 60.0, "cut", "the link cut and healed, and a call"),
         "bus-restart": Kind("rpc-call", True, True, 1, 1, 120.0, "restart", "the bus restarted, and a call"),
         "client": Kind("churn-client", True, True, 50, 1, 10.0, "", "a new client object and one call"),
         "transport": Kind("churn-transport", True, True, 20, 1, 10.0, "", "a transport made, one call, closed"),
         "connect": Kind("churn-connect", False, True, 20, 1, 10.0, "", "a connection made and closed"),
+        "link": Kind("churn-link", False, True, 50, 1, 10.0, "", "a channel or a pair of links opened and closed"),
         "server": Kind("churn-server", False, True, 20, 1, 10.0, "", "an RPC server started and stopped"),
         "listener": Kind("churn-listener", False, True, 20, 1, 10.0, "", "a listener started and stopped"),
+        "blocking": Kind("churn-blocking", False, True, 20, 1, 10.0, "", "a blocking connection made and closed"),
+        "blocking-refused": Kind(
+            "churn-blocking", False, True, 20, 1, 5.0, "refuse", "a blocking connection that is refused", fails=True
+        ),
+    }
+)
+
+
+#: Cycles of client life each adapter has (harness.agent.limits says the same to the agent).
+CHURN_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "oslo": (
+            *("churn-connect", "churn-transport", "churn-cast", "churn-client", "churn-topic"),
+            *("churn-server", "churn-listener"),
+        ),
+        "kombu": ("churn-connect", "churn-cast", "churn-link"),
+        "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
+        "loopback": ("churn-connect",),
     }
 )
 
@@ -137,10 +199,16 @@ class DoseSpec(Frozen):
         return self.kind or name
 
 
+#: `doses: quick` and `doses: all`.
+_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"quick": tuple(name for name, kind in KINDS.items() if kind.event not in SHARED_EVENTS), "all": tuple(KINDS)}
+)
+
+
 def _doses(value: object) -> object:
     """`[call, reconnect]` and `{call: 500}` are as good as `{call: {count: 500}, reconnect: {}}`."""
     if isinstance(value, str):
-        value = [value]
+        value = list(_WORDS.get(value, (value,)))
     if isinstance(value, list):
         value = {str(name): None for name in value}
     if isinstance(value, Mapping):
@@ -155,7 +223,16 @@ class MemorySpec(Frozen):
     """Do clients and servers leak? Doses of operations, readings at rest between blocks, in fresh processes."""
 
     doses: Annotated[dict[Name, DoseSpec], BeforeValidator(_doses)] = Field(
-        min_length=1, description="what the processes are given; a list of kinds, or by name"
+        min_length=1,
+        description="what the processes are given: a list of kinds, or by name; or `quick`, all kinds but cut and "
+        "bus-restart, or `all`",
+    )
+    where_possible: bool = Field(
+        default=False,
+        description="leave out doses a system cannot be given instead of refusing the scenario; so with quick and all",
+    )
+    parallel: int | None = Field(
+        default=None, ge=1, le=64, description="sets of processes at once; default: as many as the host has processors"
     )
     client: Name | None = Field(default=None, description="site of the client; default: the first of the topology")
     server: Name | None = Field(default=None, description="site of the server; default: the client's")
@@ -178,6 +255,13 @@ class MemorySpec(Frozen):
         default_factory=dict, description="anonymous memory a process may hold at rest, by role; checked by the gate"
     )
     attribute: bool = Field(default=True, description="whether a leak is followed by a traced run that says what leaks")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("doses"), str) and data["doses"] in _WORDS:
+            return {"where_possible": True, **data}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> MemorySpec:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.model.faults import Fault
-from harness.model.memory import KINDS, DoseSpec, Kind, MemorySpec, limits_of
+from harness.model.memory import CHURN_OF, KINDS, DoseSpec, Kind, MemorySpec, limits_of
 from harness.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ _FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 _WATCHFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "rabbit": {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 4, "heartbeat_rate": 2}},
     "amqp1": {"oslo_messaging_amqp": {"idle_timeout": 4}},
-}
-
-
-#: Cycles of client life the raw adapters have.
-_CHURN_OF: Mapping[str, tuple[str, ...]] = {
-    "kombu": ("churn-connect",),
-    "proton": ("churn-connect",),
-    "loopback": ("churn-connect",),
 }
 
 
@@ -85,6 +77,7 @@ class MemoryPlan:
     attribute: bool
     pause_s: float = 0.2
     rest_s: float = 45.0
+    parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +94,8 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
     doses: list[DosePlan] = []
     for name, dose in spec.doses.items():
         kind = KINDS[dose.plan_kind(name)]
+        if spec.where_possible and _fault(name, dose, client, stack) is not None:
+            continue
         index = 2 * len(doses)
         own = derive(seed, "dose", name)
         doses.append(
@@ -124,6 +119,7 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
         spec.attribute,
         spec.pause,
         spec.rest,
+        spec.parallel,
     )
 
 
@@ -133,22 +129,27 @@ def dose_agents(plan: MemoryPlan) -> tuple[AgentPlan, ...]:
 
 
 def dose_faults(spec: MemorySpec, client: Place, stack: StackSpec) -> list[Fault]:
-    """Doses the system cannot be given, located below the scenario."""
-    faults: list[Fault] = []
-    for name, dose in spec.doses.items():
-        kind, at = KINDS[dose.plan_kind(name)], ("memory", "doses", name)
-        adapter = stack.adapters[0]
-        if kind.event and client.bus_node is None:
-            faults.append(Fault(at, "there is no connection to lose: the bus has no components", "rabbitmq or router"))
-        elif kind.event == "cut" and client.bus_node is not None and client.bus_node.site == client.site:
-            what = f"the client at {client.site!r} stands beside its bus: there is no link to cut"
-            faults.append(Fault(at, what, "memory.client at another site, or the kind reconnect"))
-        known = _CHURN_OF.get(adapter, ())
-        if kind.pattern.startswith("churn-") and adapter != "oslo" and kind.pattern not in known:
-            faults.append(
-                Fault(at, f"adapter {adapter} of stack {stack.name!r} has no {kind.pattern}", "an oslo stack")
-            )
-    return faults
+    """Doses the system cannot be given, located below the scenario; with `where_possible` only if none is left."""
+    found = [fault for name, dose in spec.doses.items() if (fault := _fault(name, dose, client, stack)) is not None]
+    return found if len(found) == len(spec.doses) or not spec.where_possible else []
+
+
+def _fault(name: str, dose: DoseSpec, client: Place, stack: StackSpec) -> Fault | None:
+    """Why a dose cannot be given to a client at a place with a stack, None if it can."""
+    kind, at, adapter = KINDS[dose.plan_kind(name)], ("memory", "doses", name), stack.adapters[0]
+    if kind.event and client.bus_node is None:
+        return Fault(at, "there is no connection to lose: the bus has no components", "rabbitmq or router")
+    if kind.event == "cut" and client.bus_node is not None and client.bus_node.site == client.site:
+        what = f"the client at {client.site!r} stands beside its bus: there is no link to cut"
+        return Fault(at, what, "memory.client at another site, or the kind reconnect")
+    if kind.pattern.startswith("churn-") and kind.pattern not in CHURN_OF[adapter]:
+        needed = [other for other, patterns in CHURN_OF.items() if kind.pattern in patterns]
+        return Fault(
+            at,
+            f"adapter {adapter} of stack {stack.name!r} has no {kind.pattern}",
+            f"a stack with {' or '.join(needed)}",
+        )
+    return None
 
 
 def _agent(
@@ -181,6 +182,8 @@ def _agent(
         "workload": name,
         "behaviour": {},
     }
+    if client and kind.fails:
+        task |= {"retry": 0, "connected": False}
     if client and dose.leak is not None:
         task["leak"] = {
             "what": dose.leak.what,

@@ -127,9 +127,10 @@ def test_a_task_for_another_driver_is_refused(rig: Rig, case: tuple[str, str, st
 
 
 @pytest.mark.parametrize("case", [case for case in ADAPTERS if case[0] != "loopback"], ids="-".join)
-def test_clients_come_and_go(rig: Rig, case: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize("pattern", ["churn-connect", "churn-cast"])
+def test_clients_come_and_go(rig: Rig, case: tuple[str, str, str], pattern: str) -> None:
     rig.use(*case)
-    (client,) = rig.start([rig.task(6, "client", pattern="churn-connect", workers=1)])
+    (client,) = rig.start([rig.task(6, "client", pattern=pattern, workers=1)])
     rig.perform(client, 3)
     before = client.quiesce(5.0)["reading"]
     report = rig.perform(client, 10)
@@ -139,12 +140,29 @@ def test_clients_come_and_go(rig: Rig, case: tuple[str, str, str]) -> None:
 
 
 @pytest.mark.parametrize("case", OSLO, ids="-".join)
-@pytest.mark.parametrize("pattern", ["churn-transport", "churn-client", "churn-server", "churn-listener"])
+@pytest.mark.parametrize(
+    "pattern", ["churn-transport", "churn-client", "churn-topic", "churn-server", "churn-listener"]
+)
 def test_the_lives_of_oslo_objects(rig: Rig, case: tuple[str, str, str], pattern: str) -> None:
     rig.use(*case)
     _, client = rig.start([rig.task(5, "server"), rig.task(6, "client", pattern=pattern, workers=1)])
     report = rig.perform(client, 4)
     assert (report.done, report.failed) == (4, {})
+
+
+@pytest.mark.parametrize(
+    ("case", "pattern"),
+    [
+        (("kombu", "oslo-14.7.3-rabbit", "rabbit"), "churn-link"),
+        (("proton", "proton", "amqp1"), "churn-link"),
+        (("proton", "proton", "amqp1"), "churn-blocking"),
+    ],
+)
+def test_the_lives_of_what_raw_clients_have(rig: Rig, case: tuple[str, str, str], pattern: str) -> None:
+    rig.use(*case)
+    (client,) = rig.start([rig.task(6, "client", pattern=pattern, workers=1)])
+    report = rig.perform(client, 6)
+    assert (report.done, report.failed) == (6, {})
 
 
 @pytest.mark.parametrize("case", [*OVER_RABBIT, ("proton", "proton", "amqp1")], ids="-".join)

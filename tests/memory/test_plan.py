@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.agent import limits as agent_limits
+from harness.agent.task import PATTERNS
 from harness.errors import BadFile
 from harness.files import plan_run, scenario_from_text
-from harness.model.memory import KINDS
+from harness.model.memory import CHURN_OF, KINDS, SHARED_EVENTS
 from harness.plan.cell import CellPlan
 
 ROUTED: dict[str, Any] = {"bus": {"kind": "router", "at": "core"}, "stack": "oslo-14.7.3-amqp1"}
@@ -38,12 +40,30 @@ def test_a_list_of_kinds_has_their_defaults() -> None:
 
 
 def test_every_kind_can_be_planned_on_a_router_far_away() -> None:
-    (cell,) = cells({"doses": list(KINDS), "client": "edge", "server": "core"}, ROUTED)
+    (cell,) = cells({"doses": "all", "client": "edge", "server": "core"}, ROUTED)
     assert cell.memory is not None
     assert {dose.client.node for dose in cell.memory.doses} == {"host-edge"}
     by_name = {dose.name: dose for dose in cell.memory.doses}
     assert by_name["reconnect"].limits["blocks"] == 0.5
     assert by_name["cut"].client.task["options"]["oslo_messaging_amqp"]["idle_timeout"] == 4
+
+
+def test_all_that_a_system_can_be_given() -> None:
+    looped, routed = cells({"doses": "quick"}, LOOPED)[0].memory, cells({"doses": "quick"}, ROUTED)[0].memory
+    assert looped is not None
+    assert routed is not None
+    assert {"call", "timeout", "connect"} <= {dose.name for dose in looped.doses} <= set(KINDS)
+    assert not {"reconnect", "listener"} & {dose.name for dose in looped.doses}
+    assert {dose.name for dose in routed.doses} == {
+        name for name, kind in KINDS.items() if kind.event not in SHARED_EVENTS
+    } - {"link", "blocking", "blocking-refused"}
+    assert not routed.doses[[dose.name for dose in routed.doses].index("refused")].client.task["connected"]
+
+
+def test_planner_and_agent_agree_on_what_adapters_have() -> None:
+    agent_side = {name: CHURN_OF[name] for name in agent_limits.CHURN_OF}
+    assert agent_side == agent_limits.CHURN_OF
+    assert {kind.pattern for kind in KINDS.values()} <= set(PATTERNS)
 
 
 def test_limits_of_a_dose_go_over_those_of_all() -> None:

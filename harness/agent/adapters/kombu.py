@@ -20,6 +20,7 @@ import kombu
 from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
 from harness.agent.failures import CallTimeout
 from harness.agent.records import NOBODY
+from harness.agent.task import CHURN
 
 if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler, Receiver, Sender
@@ -32,7 +33,7 @@ class KombuAdapter:
     """RPC and notifications over a plain AMQP 0-9-1 client."""
 
     def open_sender(self, task: Task) -> Sender:
-        return _ChurnSender(task) if task.pattern == "churn-connect" else _Sender(task)
+        return _ChurnSender(task) if task.pattern in CHURN else _Sender(task)
 
     def open_receiver(self, task: Task, handler: Handler) -> Receiver:
         return _Receiver(task, handler)
@@ -64,21 +65,32 @@ def _fanout(topic: str) -> Any:
 
 
 class _ChurnSender:
-    """Connects and disconnects."""
+    """Connects and disconnects, with or without a cast nobody takes; or opens and closes channels of one connection."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._standing: Any = None
 
     def warm_up(self) -> bool:
-        return False
+        if self._task.pattern == "churn-link":
+            self._standing = _connect(self._task)
+        return self._standing is not None
 
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        if self._standing is not None:
+            self._standing.channel().close()
+            return NOBODY
         with _connect(self._task) as connection:
-            connection.channel()
+            channel = connection.channel()
+            if self._task.pattern == "churn-cast":
+                producer = kombu.Producer(channel, serializer="json")
+                exchange = _exchange(self._task)
+                producer.publish(payload, exchange=exchange, routing_key=f"nobody-{seq}", declare=[exchange])
         return NOBODY
 
     def close(self) -> None:
-        pass
+        if self._standing is not None:
+            _discard(self._standing)
 
 
 class _Sender:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import oslo_messaging
 
 from harness.agent.adapters.oslo_notify import make_listener
-from harness.agent.adapters.oslo_rpc import call, make_client, make_server
+from harness.agent.adapters.oslo_rpc import METHOD, call, make_client, make_server
 from harness.agent.adapters.oslo_transport import connect, notification_transport, rpc_transport
 from harness.agent.records import NOBODY
 
@@ -34,7 +34,7 @@ class ChurnSender:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._standing: Any = None
-        if task.pattern in ("churn-client", "churn-server"):
+        if task.pattern in ("churn-client", "churn-server", "churn-topic"):
             self._standing = rpc_transport(task)
         elif task.pattern == "churn-listener":
             self._standing = notification_transport(task)
@@ -66,6 +66,23 @@ class ChurnSender:
             return self._call(transport, seq, due, flags, payload, target)
         finally:
             transport.cleanup()
+
+    def _cast(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        transport = rpc_transport(self._task)
+        try:
+            return self._send_to(transport, self._task.topics[target].topic, seq, due, flags, payload)
+        finally:
+            transport.cleanup()
+
+    def _topic(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        topic = f"{self._task.topics[target].topic}-{seq:08}"
+        return self._send_to(self._standing, topic, seq, due, flags, payload)
+
+    def _send_to(self, transport: Any, topic: str, seq: int, due: int, flags: int, payload: str) -> int:
+        where = oslo_messaging.Target(exchange=self._task.exchange, topic=topic)
+        identity = {"agent": self._task.agent, "seq": seq, "due": due, "flags": flags}
+        make_client(transport, where, self._task).cast({}, METHOD, **identity, payload=payload)
+        return NOBODY
 
     def _client(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
         return self._call(self._standing, seq, due, flags, payload, target)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler
     from harness.agent.task import Task
 
-__all__ = ["RpcSender", "RpcServer", "make_client", "make_server"]
+__all__ = ["METHOD", "RpcSender", "RpcServer", "make_client", "make_server"]
 
 #: Name of the remote method; its arguments are the message's identity and the payload.
 METHOD = "serve"

@@ -19,6 +19,7 @@ from harness.agent.adapters.proton_loop import ConnectionLost, Loop
 from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
 from harness.agent.failures import CallTimeout
 from harness.agent.records import NOBODY
+from harness.agent.task import CHURN
 
 if TYPE_CHECKING:
     from harness.agent.adapters.protocol import Handler, Receiver, Sender
@@ -48,7 +49,11 @@ class ProtonAdapter:
     """RPC and notifications over a plain AMQP 1.0 client."""
 
     def open_sender(self, task: Task) -> Sender:
-        return _ChurnSender(task) if task.pattern == "churn-connect" else _Sender(task)
+        if task.pattern in CHURN:
+            from harness.agent.adapters.proton_churn import make_churn_sender
+
+            return make_churn_sender(task)
+        return _Sender(task)
 
     def open_receiver(self, task: Task, handler: Handler) -> Receiver:
         return _Receiver(task, handler)
@@ -207,72 +212,6 @@ class _Sender:
         if not operation.awaits_reply:
             return NOBODY
         return answering_agent(operation.reply, task, seq, payload)
-
-    def close(self) -> None:
-        self._loop.stop()
-
-
-class _Cycling(Loop):
-    """The loop of a client that only connects and disconnects.
-
-    All connections are one container's: making a container costs as much as 50 connections (it sets up TLS).
-    """
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self._under_way: dict[Any, _Pending] = {}
-
-    def opened(self) -> None:
-        self.ready.set()
-
-    def cycle(self, operation: _Pending) -> None:
-        """Connect and disconnect once (loop's thread)."""
-        self._under_way[self.connect(reconnect=False)] = operation
-
-    def on_connection_opened(self, event: Any) -> None:
-        if event.connection in self._under_way:
-            event.connection.close()
-        else:
-            super().on_connection_opened(event)
-
-    def on_connection_closed(self, event: Any) -> None:
-        self._end(event.connection, None)
-
-    def on_disconnected(self, event: Any) -> None:
-        if event.connection in self._under_way:
-            self._end(event.connection, ConnectionLost("the connection broke"))
-        else:
-            super().on_disconnected(event)
-
-    def on_transport_closed(self, event: Any) -> None:
-        if event.connection == self.connection:
-            super().on_transport_closed(event)
-
-    def _end(self, connection: Any, error: Exception | None) -> None:
-        operation = self._under_way.pop(connection, None)
-        if operation is not None:
-            operation.end(error=error)
-
-
-class _ChurnSender:
-    """Connects and disconnects."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._loop = _Cycling(task)
-
-    def warm_up(self) -> bool:
-        self._loop.start()
-        return True
-
-    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        operation = _Pending(Message(), awaits_reply=False)
-        self._loop.call(lambda: self._loop.cycle(operation))
-        if not operation.over.wait(self._task.timeout_s):
-            raise CallTimeout("not connected and disconnected in time")
-        if operation.error is not None:
-            raise operation.error
-        return NOBODY
 
     def close(self) -> None:
         self._loop.stop()

@@ -1,0 +1,185 @@
+"""Client life as a workload, through Qpid Proton: one cycle of making and unmaking per operation."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from proton.utils import BlockingConnection
+
+from harness.agent.adapters.proton_loop import ConnectionLost, Loop
+from harness.agent.failures import CallTimeout
+from harness.agent.records import NOBODY
+
+if TYPE_CHECKING:
+    from harness.agent.adapters.protocol import Sender
+    from harness.agent.task import Task
+
+__all__ = ["make_churn_sender"]
+
+
+def make_churn_sender(task: Task) -> Sender:
+    """The client of a churn pattern: connect and cast (a connection), link (a pair of links), blocking."""
+    if task.pattern == "churn-blocking":
+        return _Blocking(task)
+    return _Churning(task, _Links(task) if task.pattern == "churn-link" else _Connections(task))
+
+
+class _Cycle:
+    """One operation under way, between the thread that waits for it and the loop's thread."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.over = threading.Event()
+        self.error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> None:
+        if not self.over.is_set():
+            self.error = error
+            self.over.set()
+
+
+class _Cycles(Loop):
+    """A loop that performs cycles."""
+
+    def cycle(self, cycle: _Cycle) -> None:
+        """Begin one (loop's thread)."""
+        raise NotImplementedError
+
+
+class _Connections(_Cycles):
+    """Connects and disconnects.
+
+    All connections are one container's: making a container costs as much as 50 connections (it sets up TLS).
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._under_way: dict[Any, _Cycle] = {}
+
+    def opened(self) -> None:
+        self.ready.set()
+
+    def on_start(self, event: Any) -> None:
+        if self.task.connected:
+            super().on_start(event)
+        else:  # there is nothing to stay connected to
+            self.ready.set()
+
+    def cycle(self, cycle: _Cycle) -> None:
+        self._under_way[self.connect(reconnect=False)] = cycle
+
+    def on_connection_opened(self, event: Any) -> None:
+        if event.connection in self._under_way:
+            event.connection.close()
+        else:
+            super().on_connection_opened(event)
+
+    def on_connection_closed(self, event: Any) -> None:
+        self._end(event.connection, None)
+
+    def on_disconnected(self, event: Any) -> None:
+        if event.connection in self._under_way:
+            self._end(event.connection, ConnectionLost("the connection broke"))
+        else:
+            super().on_disconnected(event)
+
+    def on_transport_closed(self, event: Any) -> None:
+        if event.connection == self.connection:
+            super().on_transport_closed(event)
+        else:
+            self._end(event.connection, ConnectionLost("the connection broke"))
+
+    def _end(self, connection: Any, error: Exception | None) -> None:
+        cycle = self._under_way.pop(connection, None)
+        if cycle is not None:
+            cycle.end(error)
+
+
+class _Links(_Cycles):
+    """Opens a sender and a receiver on a new address, and closes them."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._under_way: dict[str, tuple[_Cycle, set[str]]] = {}
+
+    def opened(self) -> None:
+        self.ready.set()
+
+    def cycle(self, cycle: _Cycle) -> None:
+        topic = self.task.topics[0].topic
+        address = f"openstack.org/om/rpc/anycast/harness/{self.task.exchange}/{topic}-{cycle.number:08}"
+        sender = self._container.create_sender(self.connection, address)
+        receiver = self._container.create_receiver(self.connection, address)
+        for link in (sender, receiver):
+            self._under_way[link.name] = (cycle, {sender.name, receiver.name})
+
+    def on_link_opened(self, event: Any) -> None:
+        if event.link.name in self._under_way:
+            event.link.close()
+
+    def on_link_closed(self, event: Any) -> None:
+        found = self._under_way.pop(event.link.name, None)
+        if found is None:
+            return
+        cycle, open_ones = found
+        open_ones.discard(event.link.name)
+        other = next(iter(open_ones), None)
+        event.link.free()
+        if other is None:
+            cycle.end()
+        elif other in self._under_way:
+            self._under_way[other] = (cycle, {other})
+
+    def lost(self) -> None:
+        pending, self._under_way = list(self._under_way.values()), {}
+        for cycle, _ in pending:
+            cycle.end(ConnectionLost("the connection broke"))
+
+
+class _Churning:
+    """Performs one cycle of its loop per operation."""
+
+    def __init__(self, task: Task, loop: _Cycles) -> None:
+        self._task = task
+        self._loop = loop
+        self._started = threading.Lock()
+
+    def warm_up(self) -> bool:
+        self._loop.start()
+        return True
+
+    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        if not self._loop.ready.is_set():
+            with self._started:
+                self._loop.start()
+        cycle = _Cycle(seq)
+        self._loop.call(lambda: self._loop.cycle(cycle))
+        if not cycle.over.wait(self._task.timeout_s):
+            raise CallTimeout("the cycle did not end in time")
+        if cycle.error is not None:
+            raise cycle.error
+        return NOBODY
+
+    def close(self) -> None:
+        self._loop.stop()
+
+
+class _Blocking:
+    """Connects and disconnects with Proton's blocking connection, each in a container of its own."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        url = urlsplit(task.url)
+        self._where = f"amqp://{url.hostname}:{url.port or 5672}"
+
+    def warm_up(self) -> bool:
+        return False
+
+    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
+        BlockingConnection(self._where, timeout=self._task.timeout_s, allowed_mechs="ANONYMOUS").close()
+        return NOBODY
+
+    def close(self) -> None:
+        pass
