@@ -32,6 +32,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from harness.agent.adapters import make_adapter
+from harness.agent.adapters.spread import Spread
 from harness.agent.channel import Channel
 from harness.agent.client import Client
 from harness.agent.clock import clock_facts, now
@@ -118,7 +119,8 @@ class Agent:
             self._receiver = adapter.open_receiver(plan, self._server)
             self._receiver.start()
             return {"type": "prepared", "warm": True}
-        sender = adapter.open_sender(plan)
+        senders = [adapter.open_sender(plan) for _ in range(plan.transports)]
+        sender = senders[0] if len(senders) == 1 else Spread(senders)
         self._client = Client(plan, sender, self._records, self._tally, self._failures)
         return {"type": "prepared", "warm": plan.connected and self._warm_up(plan.timeout_s)}
 

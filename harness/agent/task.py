@@ -27,6 +27,7 @@
 | behaviour  | of a server: see Behaviour                                                                              |
 | notify     | see Notify                                                                                              |
 | connected  | whether a client connects ahead of the load; false where it is not to find its bus                     |
+| transports | connections of a client's own, used in turn: each with a client object of its library                   |
 | leak       | a leak made on purpose in a client, or null: see harness.agent.leak                                    |
 | record     | path of the record file, "" for none                                                                    |
 | progress_s | seconds between two progress messages                                                                   |
@@ -152,6 +153,7 @@ class Task:
     behaviour: Behaviour = field(default_factory=Behaviour)
     notify: Notify = field(default_factory=Notify)
     connected: bool = True
+    transports: int = 1
     leak: Mapping[str, Any] | None = None
     record: str = ""
     progress_s: float = 1.0
@@ -183,6 +185,7 @@ class Task:
             raise TaskError("notify.priorities: at least one is needed")
         _within("agent", self.agent, 0, 65534, whole=True)
         _within("workers", self.workers, 1, 4096, whole=True)
+        _within("transports", self.transports, 1, 1024, whole=True)
         for key in ("warmup_s", "duration_s"):
             _within(key, getattr(self, key), 0, 1e9)
         for key in ("timeout_s", "monitor_s", "ttl_s", "progress_s"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.errors import BadInput
 from harness.files import scenario_from_text
 from harness.lab.run import RunSettings, run_scenario
 from harness.memory.calibration import SETTINGS, Calibration, Setting, scenario_of, tally
-from harness.memory.host_calibration import calibration_path, keep_calibration
+from harness.memory.host_calibration import calibration_path, keep_calibration, read_calibration
 from harness.memory.result import MemoryResult
 from harness.memory.stored import stored_results
 from harness.report.calibration import calibration_table
@@ -26,11 +27,11 @@ from harness.store.host import host_facts
 from harness.store.layout import utc_now
 from harness.store.run import load_run
 
-__all__ = ["calibrate"]
+__all__ = ["SYSTEMS", "calibrate"]
 
 #: What can be calibrated: bus and stack, the runtime it needs, and the settings measured, all if empty. Real clients
 #: take their time, and leaks are made by the agent, not by the client: there the false alarms are what matters.
-_SYSTEMS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+SYSTEMS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "loopback": ({"bus": {"kind": "loopback"}, "stack": "loopback"}, "fake", ()),
     "rabbit": (
         {"bus": {"kind": "rabbitmq", "at": "here"}, "stack": "oslo-14.7.3-rabbit"},
@@ -42,7 +43,7 @@ _SYSTEMS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
 
 
 @click.command()
-@click.option("--system", "systems", multiple=True, type=click.Choice(list(_SYSTEMS)), help="Default: loopback.")
+@click.option("--system", "systems", multiple=True, type=click.Choice(list(SYSTEMS)), help="Default: loopback.")
 @click.option("--checks", type=click.IntRange(1, 1000), default=5, show_default=True, help="Checks per setting.")
 @click.option(
     "--setting",
@@ -52,6 +53,9 @@ _SYSTEMS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     help="Only this setting, with so many checks; may be repeated.",
 )
 @click.option("--repetitions", type=click.IntRange(2, 100), default=3, show_default=True, help="Processes per check.")
+@click.option(
+    "--update", is_flag=True, help="Add to what is kept (and to the report) instead of replacing it: for long ones."
+)
 @click.option("--keep/--no-keep", default=True, help="Keep it as this host's calibration, which verdicts quote.")
 @click.option("--report", type=click.Path(path_type=Path), help="Directory for calibration.json and calibration.md.")
 @click.option(
@@ -62,6 +66,7 @@ def calibrate(
     checks: int,
     named: tuple[str, ...],
     repetitions: int,
+    update: bool,
     keep: bool,
     report: Path | None,
     results: Path,
@@ -75,7 +80,7 @@ def calibrate(
     wanted = _settings(named, checks)
     found: dict[str, MemoryResult] = {}
     for system in systems or ("loopback",):
-        spec, runtime, only = _SYSTEMS[system]
+        spec, runtime, only = SYSTEMS[system]
         chosen = [(setting, number) for setting, number in wanted if not only or setting.name in only]
         data = scenario_of(chosen, system=spec, repetitions=repetitions)
         loaded = scenario_from_text(yaml.safe_dump(data, sort_keys=False), f"calibrate {system}")
@@ -84,7 +89,14 @@ def calibrate(
             path = run_scenario(loaded, settings, observer)
         for _, result in stored_results(load_run(path)):
             found[system] = result
-    calibration = Calibration(utc_now(), host_facts(), repetitions, tuple(tally(found, SETTINGS)))
+    load = os.getloadavg()[1] / (os.cpu_count() or 1)
+    calibration = Calibration(utc_now(), host_facts(), repetitions, tuple(tally(found, SETTINGS, round(load, 2))))
+    before = read_calibration(report / "calibration.json" if report is not None else None) if update else None
+    if before is not None:
+        try:
+            calibration = before.updated(calibration)
+        except ValueError as error:
+            raise BadInput(f"cannot be added to: {error}", where=str(report or calibration_path())) from None
     table = calibration_table(calibration)
     print_table(table)
     click.echo(calibration.sentence())

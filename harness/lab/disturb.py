@@ -84,18 +84,21 @@ class Disturbance:
         if self.happen is None:
             self._go(client, count, 30.0 + self.dose.timeout_s * (count / workers + 2))
             return
-        for _ in range(count):
+        transports = int(self.dose.client.task.get("transports", 1))
+        for _ in range(count // transports):
             self.happen()
-            self._until_success(client)
+            self._until_success(client, transports)
 
-    def _until_success(self, client: AgentHandle) -> None:
-        """One operation, again while it fails: what is dosed is the event, and coming back from it."""
+    def _until_success(self, client: AgentHandle, transports: int) -> None:
+        """An operation over each connection, again while one fails: what is dosed is the event, and coming back."""
         deadline = time.monotonic() + 4 * self.dose.timeout_s
-        done = client.report().done
-        while client.report().done == done:
+        while True:
+            done = client.report().done
+            self._go(client, transports, 30.0 + 2 * self.dose.timeout_s)
+            if client.report().done - done == transports:
+                return
             if time.monotonic() > deadline:
                 raise NeverEnded(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
-            self._go(client, 1, 30.0 + 2 * self.dose.timeout_s)
 
     def _go(self, client: AgentHandle, count: int, timeout_s: float) -> None:
         client.go(time.monotonic(), count=count)

@@ -12,6 +12,7 @@ from typing import Any
 
 from scipy.special import betaincinv
 
+from harness.analysis.leak import Verdict
 from harness.memory.result import MemoryResult
 
 __all__ = ["SCHEMA", "SETTINGS", "Calibration", "Rate", "Setting", "bounds", "scenario_of", "tally"]
@@ -82,7 +83,6 @@ def scenario_of(
             "repetitions": repetitions,
             "doublings": 0,
             "attribute": False,
-            "pause": "50ms",
             "rest": 0,
         },
     }
@@ -110,6 +110,7 @@ class Rate:
         low, high: exact 95 % bounds on the share that says leak.
         growth: mean growth measured of the metric that was leaked, per operation.
         spread: standard deviation of it between processes.
+        load: how busy the machine was at the end: its load average of 5 minutes per processor, None if unknown.
     """
 
     setting: str
@@ -123,6 +124,7 @@ class Rate:
     high: float
     growth: float
     spread: float
+    load: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,15 @@ class Calibration:
             raise ValueError(f"schema {data['schema']}, not {SCHEMA}")
         return cls(data["made"], data["host"], data["repetitions"], tuple(Rate(**rate) for rate in data["rates"]))
 
+    def updated(self, later: Calibration) -> Calibration:
+        """This calibration with what a later one has measured again or more. Raises ValueError for another host."""
+        same = ("machine", "distribution", "processor", "cpus")
+        if any(self.host.get(key) != later.host.get(key) for key in same) or self.repetitions != later.repetitions:
+            raise ValueError("it is of another host, or of other repetitions")
+        again = {(rate.system, rate.setting) for rate in later.rates}
+        kept = tuple(rate for rate in self.rates if (rate.system, rate.setting) not in again)
+        return Calibration(later.made, later.host, later.repetitions, kept + later.rates)
+
     def sentence(self) -> str:
         """What verdicts quote."""
         clean = [rate for rate in self.rates if rate.multiple == 0 and not rate.leak]
@@ -169,43 +180,45 @@ class Calibration:
 _METRIC = {"objects": "blocks", "bytes": "heap", "fds": "fds", "threads": "threads"}
 
 
-def tally(results: Mapping[str, MemoryResult], settings: Sequence[Setting], servers: bool = True) -> Iterator[Rate]:
-    """How the checks of each setting came out, by system.
+def tally(
+    results: Mapping[str, MemoryResult], settings: Sequence[Setting], load: float | None = None
+) -> Iterator[Rate]:
+    """How the checks of each setting came out, by system; the servers of checks are clean checks of their own.
 
     Args:
         results: by system.
-        servers: whether the servers of all checks count as clean checks of their own.
+        load: of the machine; see Rate.
     """
     for system, result in results.items():
         for setting in settings:
-            states: list[str] = []
-            slopes: list[float] = []
+            mine = [
+                role for dose in result.doses if dose.name.rsplit("-x", 1)[0] == setting.name for role in dose.roles
+            ]
+            clients = [role.verdict for role in mine if role.role == "client"]
+            servers = [role.verdict for role in mine if role.role == "server"]
             metric = _METRIC.get(str(setting.leak.get("what", "objects")), "blocks")
-            for dose in result.doses:
-                if dose.name.rsplit("-x", 1)[0] == setting.name:
-                    for role in dose.roles:
-                        if role.role == "client":
-                            states.append(role.verdict.state)
-                            if metric in role.verdict.growths:
-                                slopes += role.verdict.growths[metric].slopes
-            if states:
-                leak = dict(setting.leak)
-                told = f"{leak['per_operation']:g} {leak['what']}" if leak else ""
-                yield _rate(setting.name, system, setting.multiple, told, states, slopes)
-        if servers:
-            others = [role.verdict for dose in result.doses for role in dose.roles if role.role == "server"]
-            each = [slope for verdict in others for slope in verdict.growths["blocks"].slopes]
-            if others:
-                yield _rate("servers", system, 0.0, "", [verdict.state for verdict in others], each)
+            told = f"{setting.leak['per_operation']:g} {setting.leak['what']}" if setting.leak else ""
+            if clients:
+                yield _rate(setting.name, system, setting.multiple, told, clients, metric, load)
+            if servers:
+                yield _rate(f"{setting.name}, servers", system, 0.0, "", servers, "blocks", load)
 
 
 def _rate(
-    name: str, system: str, multiple: float | None, leak: str, states: Sequence[str], slopes: Sequence[float]
+    name: str,
+    system: str,
+    multiple: float | None,
+    leak: str,
+    verdicts: Sequence[Verdict],
+    metric: str,
+    load: float | None,
 ) -> Rate:
+    states = [verdict.state for verdict in verdicts]
+    slopes = [slope for v in verdicts if metric in v.growths for slope in v.growths[metric].slopes]
     called = states.count("leak")
     mean = sum(slopes) / len(slopes) if slopes else 0.0
     spread = (sum((s - mean) ** 2 for s in slopes) / (len(slopes) - 1)) ** 0.5 if len(slopes) > 1 else 0.0
     low, high = bounds(called, len(states))
     return Rate(
-        name, system, multiple, leak, len(states), called, states.count("inconclusive"), low, high, mean, spread
+        name, system, multiple, leak, len(states), called, states.count("inconclusive"), low, high, mean, spread, load
     )

@@ -76,6 +76,7 @@ class Kind:
             (nobody listens where the bus should be), "drop" (connections are taken and reset at once). "": nothing.
         about: one operation, in words.
         fails: whether operations must fail.
+        transports: connections of the client: one event meets all of them, so that it is that many operations.
     """
 
     pattern: str
@@ -87,6 +88,7 @@ class Kind:
     event: Event
     about: str
     fails: bool = False
+    transports: int = 1
 
 
 #: Every kind of dose. Counts follow METHODS: casts >= 20,000, time-outs >= 2,000, cycles >= 100.
@@ -100,8 +102,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "notify": Kind("notify", True, False, 500, 4, 10.0, "", "a notification taken by a listener"),
         "topic": Kind("churn-topic", False, True, 200, 4, 10.0, "", "a cast to a topic nobody has named before"),
         "away": Kind("rpc-cast", False, False, 20, 20, 2.0, "refuse", "a cast while the bus is away", fails=True),
-        "reconnect": Kind("rpc-call", True, True, 10, 1, 15.0, "reset", "a connection reset by its peer, and a call"),
-        "hangup": Kind("rpc-call", True, True, 10, 1, 15.0, "hangup", "a connection closed by its peer, and a call"),
+        "reconnect": Kind(
+            "rpc-call", True, True, 10, 5, 15.0, "reset", "a connection reset by its peer, and a call", transports=5
+        ),
+        "hangup": Kind(
+            "rpc-call", True, True, 10, 5, 15.0, "hangup", "a connection closed by its peer, and a call", transports=5
+        ),
         "refused": Kind("churn-cast", False, True, 10, 10, 5.0, "refuse", "a connection that is refused", fails=True),
         "dropped": Kind(
             "churn-cast",
@@ -114,8 +120,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "a connection that is reset as soon as it is made",
             fails=True,
         ),
-        "cut": Kind("rpc-call", True, True, 2, 1, 60.0, "cut", "the link cut and healed, and a call"),
-        "bus-restart": Kind("rpc-call", True, True, 1, 1, 120.0, "restart", "the bus restarted, and a call"),
+        "cut": Kind(
+            "rpc-call", True, True, 10, 10, 60.0, "cut", "a connection lost to a cut link, and a call", transports=10
+        ),
+        "bus-restart": Kind(
+            "rpc-call", True, True, 10, 10, 60.0, "restart", "a connection lost to a restart, and a call", transports=10
+        ),
         "client": Kind("churn-client", True, True, 50, 1, 10.0, "", "a new client object and one call"),
         "transport": Kind("churn-transport", True, True, 20, 1, 10.0, "", "a transport made, one call, closed"),
         "connect": Kind("churn-connect", False, True, 20, 1, 10.0, "", "a connection made and closed"),
@@ -185,6 +195,9 @@ class DoseSpec(Frozen):
     kind: DoseKind | None = Field(default=None, description="the kind of operation; default: the dose's name")
     count: int | None = Field(default=None, ge=1, le=10_000_000, description="operations per block")
     workers: int | None = Field(default=None, ge=1, le=1024, description="threads of the client that perform them")
+    transports: int | None = Field(
+        default=None, ge=1, le=100, description="connections of the client, used in turn, each by a thread of its own"
+    )
     payload: Size = Field(default=1024, ge=0, le=64 << 20, description="bytes of each message's payload")
     timeout: Duration | None = Field(default=None, gt=0, description="how long an operation may take")
     targets: int = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
@@ -243,7 +256,7 @@ class MemorySpec(Frozen):
     doublings: int = Field(
         default=2, ge=0, le=8, description="how often an undecided dose is doubled before it stays inconclusive"
     )
-    pause: Duration = Field(default=0.2, ge=0, le=60, description="rest before each reading")
+    pause: Duration = Field(default=0.05, ge=0, le=60, description="rest before each reading")
     rest: Duration = Field(
         default=45.0,
         ge=0,

@@ -75,7 +75,7 @@ class MemoryPlan:
     repetitions: int
     doublings: int
     attribute: bool
-    pause_s: float = 0.2
+    pause_s: float = 0.05
     rest_s: float = 45.0
     parallel: int | None = None
 
@@ -102,7 +102,7 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
             DosePlan(
                 name=name,
                 kind=dose.plan_kind(name),
-                count=dose.count or kind.count,
+                count=_whole(dose.count or kind.count, dose.transports or kind.transports),
                 event=kind.event,
                 client=_agent(index, "client", name, dose, kind, client, stack, own),
                 server=_agent(index + 1, "server", name, dose, kind, server, stack, own) if kind.served else None,
@@ -126,6 +126,11 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, stack: StackSpec
 def dose_agents(plan: MemoryPlan) -> tuple[AgentPlan, ...]:
     """Every agent of every dose, each once."""
     return tuple(agent for dose in plan.doses for agent in (dose.client, dose.server) if agent is not None)
+
+
+def _whole(count: int, transports: int) -> int:
+    """Operations per block, so many that every connection has as many of them."""
+    return -(-count // transports) * transports
 
 
 def dose_faults(spec: MemorySpec, client: Place, stack: StackSpec) -> list[Fault]:
@@ -182,6 +187,8 @@ def _agent(
         "workload": name,
         "behaviour": {},
     }
+    if client and (dose.transports or kind.transports) > 1:
+        task |= {"transports": dose.transports or kind.transports, "workers": dose.transports or kind.transports}
     if client and kind.fails:
         task |= {"retry": 0, "connected": False}
     if client and dose.leak is not None:

@@ -19,7 +19,8 @@ def calibration_table(calibration: Calibration) -> Table:
         "calibration",
         "How often the memory verdict is right",
         f"A check is a dose in {calibration.repetitions} fresh processes and its verdict. Bounds are exact "
-        "(Clopper and Pearson) at 95 %, on the share that says leak. Growth: of what was leaked, per operation.",
+        "(Clopper and Pearson) at 95 %, on the share that says leak. Growth: of what was leaked, per operation. "
+        "Load: of the machine while it was measured, per processor.",
         (
             Column("System", "system"),
             Column("Setting", "setting"),
@@ -31,6 +32,7 @@ def calibration_table(calibration: Calibration) -> Table:
             Column("High", "high", _share),
             Column("Growth", "growth", numbers.number),
             Column("Spread", "spread", numbers.number),
+            Column("Load", "load", numbers.number),
         ),
         tuple(
             (
@@ -44,6 +46,7 @@ def calibration_table(calibration: Calibration) -> Table:
                 rate.high,
                 rate.growth,
                 rate.spread,
+                rate.load,
             )
             for rate in calibration.rates
         ),

@@ -37,3 +37,15 @@ def test_what_verdicts_quote() -> None:
     assert "0 of 60 clean checks" in calibration.sentence()
     assert "40 of 40 leaks of twice the limit" in calibration.sentence()
     assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+def test_parts_of_a_calibration_add_up_and_a_part_measured_again_replaces_itself() -> None:
+    clean = Rate("clean", "loopback", 0.0, "", 20, 0, 0, 0.0, 0.2, 0.0, 0.0)
+    first = Calibration("2026-11-22T10:00:00Z", {"cpus": 2}, 3, (clean,))
+    other = Rate("clean", "rabbit", 0.0, "", 20, 0, 0, 0.0, 0.2, 0.0, 0.0, 1.5)
+    both = first.updated(Calibration("2026-11-22T11:00:00Z", {"cpus": 2}, 3, (other,)))
+    assert [(rate.system, rate.checks) for rate in both.rates] == [("loopback", 20), ("rabbit", 20)]
+    again = both.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 2}, 3, (clean,)))
+    assert [rate.system for rate in again.rates] == ["rabbit", "loopback"]
+    with pytest.raises(ValueError, match="another host"):
+        first.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 4}, 3, (clean,)))

@@ -12,6 +12,8 @@ import pytest
 
 TESTS = """
 import os
+import threading
+import time
 
 KEPT = []
 
@@ -26,6 +28,25 @@ class Pool:
 
 
 POOL = Pool()
+OWED = []
+CALLED = [0.0]
+
+
+def owe():
+    # Leaves something behind that is dropped when nothing was called for a second.
+    if not CALLED[0]:
+        threading.Thread(target=pay, daemon=True).start()
+    CALLED[0] = time.monotonic()
+    OWED.append(Session())
+
+
+def pay():
+    while True:
+        time.sleep(0.1)
+        if time.monotonic() - CALLED[0] > 1.0:
+            OWED.clear()
+
+
 FEW = {"count": 40, "blocks": 7, "repetitions": 2}
 
 
@@ -35,15 +56,19 @@ def test_clean(client_memory, benchmark):
 
 
 def test_leaking(client_memory):
-    client_memory(lambda: KEPT.append(Session()), **FEW)
+    client_memory(lambda: KEPT.append(Session()), rest_s=0.1, **FEW)
 
 
 def test_pool_that_fills(client_memory):
     client_memory(lambda: len(POOL.idle) < 200 and POOL.idle.append(Session()), **FEW)
 
 
+def test_backlog_that_drains_at_rest(client_memory):
+    client_memory(owe, rest_s=2.0, **FEW)
+
+
 def test_open_files(client_memory):
-    client_memory(lambda: os.open(os.devnull, os.O_RDONLY), **{**FEW, "count": 5})
+    client_memory(lambda: os.open(os.devnull, os.O_RDONLY), rest_s=0.1, **{**FEW, "count": 5})
 
 
 def test_dying(client_memory):
@@ -63,9 +88,13 @@ def test_wrong_limit(client_memory):
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     directory = tmp_path_factory.mktemp("project")
     (directory / "test_project.py").write_text(TESTS)
-    options = ["-p", "no:cacheprovider", "--junit-xml=junit.xml", "-q"]
+    return directory, run(directory, "--junit-xml=junit.xml", "--benchmark-json=benchmark.json", "--benchmark-save=old")
+
+
+def run(directory: Path, *options: str) -> str:
+    """What pytest says in the project."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--benchmark-json=benchmark.json", "test_project.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options, "test_project.py"],
         cwd=directory,
         env={"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -73,12 +102,12 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         timeout=240,
         check=False,
     )
-    return directory, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_what_leaks_fails_in_the_call_phase_and_what_does_not_passes(ended: tuple[Path, str]) -> None:
     directory, output = ended
-    assert "5 failed, 2 passed" in output, output
+    assert "5 failed, 3 passed" in output, output
     cases = {case.get("name"): case for case in ET.parse(directory / "junit.xml").getroot().iter("testcase")}
     assert {name for name, case in cases.items() if case.find("failure") is not None} == {
         "test_leaking",
@@ -110,19 +139,25 @@ def test_benchmarks_get_the_figures(ended: tuple[Path, str]) -> None:
     assert benchmark["extra_info"]["client_memory"]["state"] == "clean"
 
 
-def test_it_works_under_xdist(ended: tuple[Path, str]) -> None:
+def test_benchmarks_with_the_figures_can_be_compared(ended: tuple[Path, str]) -> None:
     directory, _ = ended
+    output = run(directory, "-k", "test_clean", "--benchmark-compare=0001", "--benchmark-compare-fail=min:100000%")
+    assert "1 passed" in output, output
+    assert "test_clean (0001_old)" in output
+    (saved,) = directory.glob(".benchmarks/*/0001_old.json")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
-            *("-n", "2", "-k", "open_files or pool"),
-            "test_project.py",
-        ],
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(saved), str(directory / "benchmark.json")],
         cwd=directory,
-        env={"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=60,
         check=False,
     )
-    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test_clean") >= 2
+
+
+def test_it_works_under_xdist_also_where_benchmarks_are_off(ended: tuple[Path, str]) -> None:
+    directory, _ = ended
+    output = run(directory, "-n", "2", "-k", "open_files or pool or test_clean")
+    assert "1 failed, 2 passed" in output, output
