@@ -7,6 +7,7 @@ its own, and what is read is each process's own memory.
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.bus.protocol import Bus
-from harness.errors import HarnessError
+from harness.errors import AgentFailure, HarnessError
 from harness.lab.agents import AgentHandle, in_parallel
 from harness.lab.disturb import Disturbance, Lockstep, NeverEnded, make_disturbance
 from harness.lab.observer import Observer
@@ -97,6 +98,8 @@ class Dosing:
         self._room = threading.BoundedSemaphore(width)
         self._telling = threading.Lock()
         self._numbers = itertools.count(1)
+        self._running: set[AgentHandle] = set()
+        self._given_up = threading.Event()
 
     def say(self, text: str) -> None:
         """Tell whoever watches the run."""
@@ -145,6 +148,14 @@ class Dosing:
         taken.seconds = time.monotonic() - start
         return taken
 
+    def give_up(self) -> None:
+        """End the processes under way at once: something else has failed, or the run was interrupted."""
+        self._given_up.set()
+        with self._telling:
+            running = list(self._running)
+        for agent in running:
+            agent.process.signal(signal.SIGKILL)
+
     # -- what a set of processes needs --------------------------------------------------------------------------------
 
     @property
@@ -167,7 +178,11 @@ class Dosing:
             bench.archive[plan.node],
             env={**ENVIRONMENT, **bench.stack_env[plan.stack]},
         )
+        with self._telling:
+            self._running.add(agent)
         try:
+            if self._given_up.is_set():
+                raise AgentFailure("not begun: something else has failed", where=agent.name)
             facts = dict(agent.hello())
             with self._telling:
                 self._writer.set_agent(plan.index, facts=facts)
@@ -175,9 +190,15 @@ class Dosing:
             topics = [{**topic, "topic": f"{topic['topic']}-{number:04}"} for topic in plan.task["topics"]]
             agent.prepare({**plan.task, "topics": topics, "url": own, "record": ""})
         except BaseException:
-            agent.stop(_STOP_S)
+            self.stop(agent)
             raise
         return agent
+
+    def stop(self, agent: AgentHandle) -> None:
+        """End an agent of a set."""
+        agent.stop(_STOP_S)
+        with self._telling:
+            self._running.discard(agent)
 
     def keep(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Record readings."""
@@ -188,7 +209,7 @@ class Dosing:
         """Let time pass, and another set use the machine meanwhile."""
         self._room.release()
         try:
-            time.sleep(seconds)
+            self._given_up.wait(seconds)
         finally:
             self._room.acquire()
 
@@ -224,7 +245,7 @@ class _Set:
                 report = self.agents["client"].report()
                 self.taken.succeeded, self.taken.failed = report.done, Counter(report.failed)
             finally:
-                in_parallel(self.agents.values(), lambda agent: agent.stop(_STOP_S))
+                in_parallel(self.agents.values(), self.dosing.stop)
         return self.taken
 
     def _give(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
@@ -79,18 +79,36 @@ class _Doses:
         """The verdicts on doses that do not disturb each other."""
         # Repetition by repetition over all doses, so that drift of the machine meets all alike.
         jobs = [(dose, number) for number in range(1, self.memory.repetitions + 1) for dose in doses]
-        taken = _each(jobs, self.width, lambda job: self.dosing.give(job[0], 0, job[1]))
+        taken = self._each(jobs, self.width, lambda job: self.dosing.give(job[0], 0, job[1]))
         mine = {dose.name: [one for (d, _), one in zip(jobs, taken, strict=True) if d is dose] for dose in doses}
-        settled = _each(doses, len(doses), lambda dose: self._settle(dose, mine[dose.name]))
+        settled = self._each(doses, len(doses), lambda dose: self._settle(dose, mine[dose.name]))
         return {result.name: result for result in settled}
 
     def _repeat(self, dose: DosePlan, level: int) -> list[Taken]:
         """Every repetition of a dose."""
         numbers = range(1, self.memory.repetitions + 1)
         if dose.event not in SHARED_EVENTS:
-            return _each(numbers, self.width, lambda number: self.dosing.give(dose, level, number))
+            return self._each(numbers, self.width, lambda number: self.dosing.give(dose, level, number))
         step = Lockstep(len(numbers))
-        return _each(numbers, len(numbers), lambda number: self.dosing.give(dose, level, number, step=step))
+        return self._each(numbers, len(numbers), lambda number: self.dosing.give(dose, level, number, step=step))
+
+    def _each(self, items: Sequence[_T], width: int, action: Callable[[_T], _R]) -> list[_R]:
+        """Apply an action to all items, so many at once, results in order. The first failure ends the others."""
+        if not items:
+            return []
+        with ThreadPoolExecutor(max_workers=width, thread_name_prefix="doses") as pool:
+            futures = [pool.submit(action, item) for item in items]
+            try:
+                ended = wait(futures, return_when=FIRST_EXCEPTION).done
+                failed = [error for future in ended if (error := future.exception()) is not None]
+                if failed:
+                    raise failed[0]
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                self.dosing.give_up()
+                raise
+        return [future.result() for future in futures]
 
     def _settle(self, dose: DosePlan, taken: Sequence[Taken]) -> DoseResult:
         """The verdict on a dose; doubles it while that is open, and attributes a leak."""
@@ -159,19 +177,6 @@ class _Doses:
             else:
                 roles.append(role)
         return replace(result, roles=tuple(roles))
-
-
-def _each(items: Iterable[_T], width: int, action: Callable[[_T], _R]) -> list[_R]:
-    """Apply an action to all items, so many at once, results in order. After a failure nothing more is begun."""
-    with ThreadPoolExecutor(max_workers=max(1, width), thread_name_prefix="doses") as pool:
-        futures = [pool.submit(action, item) for item in items]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
-    failed = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
-    if failed:
-        raise failed[0]
-    return [future.result() for future in futures]
 
 
 def _state(result: DoseResult) -> State:
