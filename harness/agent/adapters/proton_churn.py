@@ -80,13 +80,14 @@ class _Connections(_Cycles):
         self._end(event.connection, None)
 
     def on_disconnected(self, event: Any) -> None:
-        if event.connection in self._under_way:
-            self._end(event.connection, ConnectionLost("the connection broke"))
-        else:
+        # A connection that was refused is reported more than once; only the standing one concerns the loop.
+        if self.connection is not None and event.connection == self.connection:
             super().on_disconnected(event)
+        else:
+            self._end(event.connection, ConnectionLost("the connection broke"))
 
     def on_transport_closed(self, event: Any) -> None:
-        if event.connection == self.connection:
+        if self.connection is not None and event.connection == self.connection:
             super().on_transport_closed(event)
         else:
             self._end(event.connection, ConnectionLost("the connection broke"))

@@ -22,6 +22,25 @@ class ConnectionLost(Exception):
     """The connection broke before the outcome was known."""
 
 
+class _Delays:
+    """Seconds between attempts to reconnect, in the form every release takes: lists only since 0.34."""
+
+    _SECONDS = (0.0, 0.5, 1.0, 2.0)
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def reset(self) -> None:
+        """Connected: begin again."""
+        self._turn = 0
+
+    def next(self) -> float:
+        """The next delay; the last one is repeated."""
+        seconds = self._SECONDS[min(self._turn, len(self._SECONDS) - 1)]
+        self._turn += 1
+        return seconds
+
+
 class Loop(MessagingHandler):  # type: ignore[misc]
     """A connection that reconnects by itself.
 
@@ -93,7 +112,7 @@ class Loop(MessagingHandler):  # type: ignore[misc]
         )
 
     def on_start(self, event: Any) -> None:
-        self.connection = self.connect(reconnect=[0.0, 0.5, 1.0, 2.0])
+        self.connection = self.connect(reconnect=_Delays())
 
     def on_connection_opened(self, event: Any) -> None:
         self.opened()
