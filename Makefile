@@ -6,12 +6,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-memory help quickstart setup setup-test test check clean
+.PHONY: bench-gate bench-memory bench-memory-amqp1 bench-memory-cycles bench-memory-double bench-memory-kinds \
+  bench-memory-rabbit bench-probe help quickstart setup setup-test test check clean
 
 help:
 	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
 	@echo "make test         every check and test (sets up what is missing)"
-	@echo "make bench-memory how often the memory verdict is right on this host (an hour); writes results/memory"
+	@echo "make bench-memory how often the memory verdict is right on this host (half an hour); writes results/memory"
+	@echo "make bench-gate, bench-probe   identical pairs through the gate; what the probe itself costs"
 	@echo "make check        format, lint and types only"
 	@echo "make bench-links, bench-agent, bench-store   figures beside a baseline of the same run"
 	@echo "make clean        remove the virtual environment and caches of the tools"
@@ -61,9 +63,31 @@ check: setup-test
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# 60 clean checks over loopback, RabbitMQ and a router, 40 leaks of twice the limit, and one leak of each other kind.
-bench-memory: setup
-	$(BIN)/harness calibrate --system loopback --system rabbit --system amqp1 --setting clean=20 --setting double=40 \
-	  --setting half=10 --setting at=10 --setting fourfold=10 --setting native=20 --setting descriptor=20 \
-	  --setting thread=20 --setting connect=20 --setting connect-object=20 --setting connect-native=20 \
-	  --setting connect-descriptor=20 --report results/memory
+# 60 clean checks over loopback, RabbitMQ and a router, 40 leaks of twice the limit, and leaks of each other kind, in
+# parts of some minutes: each adds to results/memory, so that what was interrupted can be gone on with. Then 50
+# identical pairs through the gate, and what the probe itself costs.
+BENCH_MEMORY := bench-memory-double bench-memory-kinds bench-memory-cycles bench-memory-rabbit bench-memory-amqp1
+CALIBRATE := $(BIN)/harness calibrate --update --report results/memory
+
+bench-memory: $(BENCH_MEMORY) bench-gate bench-probe
+
+bench-memory-double: setup
+	$(CALIBRATE) --setting clean=20 --setting double=40
+
+bench-memory-kinds: setup
+	$(CALIBRATE) --setting half=10 --setting at=10 --setting fourfold=10 --setting native=20 \
+	  --setting descriptor=20 --setting thread=20
+
+bench-memory-cycles: setup
+	$(CALIBRATE) --setting connect=20 --setting connect-object=20 --setting connect-native=20 \
+	  --setting connect-descriptor=20
+
+bench-memory-rabbit bench-memory-amqp1: bench-memory-%: setup
+	$(CALIBRATE) --system $* --setting clean=20
+
+bench-gate: setup
+	$(BIN)/python -m tests.benchmarks.bench_gate loopback --pairs 50 --report results/memory
+
+# Latency and blocks per operation of the agent against a bare loop.
+bench-probe: setup-test
+	$(BIN)/python -m tests.benchmarks.bench_agent cost memory

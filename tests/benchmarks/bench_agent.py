@@ -183,7 +183,7 @@ def cost(here: Place) -> None:
             )
         of_bare, of_agent = (np.mean([p50[f"{kind}-1"], p50[f"{kind}-2"]], axis=0) for kind in ("bare", "agent"))
         ratio = float(np.median(of_agent / of_bare))
-        show(f"{driver}: p50, agent / bare, median of turns", ratio, "x", "<= 1.03", ratio <= 1.03)
+        show(f"{driver}: p50, agent / bare, median of turns", ratio, "x", "<= 1.02", ratio <= 1.02)
         ratio = (cpu["agent-1"] + cpu["agent-2"]) / (cpu["bare-1"] + cpu["bare-2"])
         show(f"{driver}: CPU per call, agent / bare", ratio, "x", "<= 1.05", ratio <= 1.05)
 
