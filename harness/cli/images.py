@@ -12,7 +12,6 @@ import click
 from harness.files import load_scenario, plan_run
 from harness.images.stock import OwnImage, own_images, remove_image
 from harness.lab.provision import provide
-from harness.model.quantities import format_size
 from harness.runtime.docker.engine import Engine, connect
 
 __all__ = ["images"]
@@ -71,7 +70,7 @@ def _table(found: Sequence[OwnImage]) -> Iterator[str]:
     for one in found:
         age = f"{max(0, int(time.time()) - one.created_s) // 3600} h old"
         use = "in use" if one.used else ""
-        yield f"{one.kind:<9} {one.name:<45} {format_size(one.size):>10}  {age:>9}  {use}".rstrip()
+        yield f"{one.kind:<9} {one.name:<45} {one.size / 2**20:>7,.0f} MiB  {age:>9}  {use}".rstrip()
 
 
 @images.command()

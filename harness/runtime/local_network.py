@@ -14,6 +14,9 @@ from harness.runtime.protocol import WAN
 __all__ = ["gateway_interface", "link_local_commands", "network_commands"]
 
 
+_BRIDGE_TABLES = ("iptables", "ip6tables", "arptables")
+
+
 def gateway_interface(site_index: int) -> str:
     """Name of the wan gateway's interface on a site's segment."""
     return f"site{site_index}"
@@ -57,7 +60,9 @@ def network_commands(plan: LabPlan) -> list[dict[str, Any]]:
         }
 
     numbered = list(enumerate(plan.nodes, start=1))
-    commands = [
+    commands: list[dict[str, Any]] = [
+        # Where br_netfilter is loaded, bridged frames would go through the firewall's hooks for nothing.
+        {"argv": ["sysctl", "-q", "-e", "-w", *(f"net.bridge.bridge-nf-call-{table}=0" for table in _BRIDGE_TABLES)]},
         ip(["netns add " + WAN, *(f"netns add {node.name}" for node in plan.nodes)]),
         # Without duplicate address detection IPv6 works at once instead of a second later; must precede the links.
         *(sysctl(name, {"net.ipv6.conf.default.dad_transmits": "0"}) for name in (WAN, *(n.name for n in plan.nodes))),

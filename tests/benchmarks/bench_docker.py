@@ -30,7 +30,7 @@ from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, LinkPlan, NodePlan
 from harness.runtime.docker.runtime import DockerRuntime
 from harness.store.run import load_run
-from tests.benchmarks.bench_links import Figure, noise
+from tests.benchmarks.bench_links import Figure, Noise
 
 QUICKSTART = Path("scenarios/quickstart.yaml")
 #: Agreement of the two runtimes: medians within this share, or this many milliseconds.
@@ -125,10 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'figure':<52} {'value':>12} {'unit':<10} {'local':>10} {'ratio':>6}  {'goal':<26} reached")
     with tempfile.TemporaryDirectory() as scratch:
         for part in chosen.only.split(","):
-            with noise() as told:
-                for figure in PARTS[part](chosen.scenario, Path(scratch)):
-                    print(figure.line(), flush=True)
-                print(f"  ({part}: {told()})", flush=True)
+            noise = Noise()
+            for figure in PARTS[part](chosen.scenario, Path(scratch)):
+                print(figure.line(), flush=True)
+            print(f"  ({part}: {noise})", flush=True)
     return 0
 
 

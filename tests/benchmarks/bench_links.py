@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_links [--backend nfqueue] [--only rtt,tcp,...] [--json FILE]
 
 Needs network namespaces and iperf3. Takes about two minutes. Figures only mean something on an otherwise idle machine:
-the load average and the share of time the hypervisor took away are printed with them.
+the load average and the share of time the hypervisor took away are printed with them, and what it disturbed is
+measured again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from tests.benchmarks import traffic
 from tests.links.labs import Ping, connect_times_s, sites_lab
 
 _TRAFFIC = str(Path(traffic.__file__))
+#: A measurement from which the hypervisor took more than this share of the machine's time says little.
+_STOLEN = 0.01
 _FRAME_SHARE = 1514 / 1448  # a full frame as a rate limit counts it, and the TCP payload in it
 
 
@@ -272,23 +275,53 @@ def change(bench: Bench, bare: Bench) -> Iterator[Figure]:
 PARTS: dict[str, Part] = {part.__name__: part for part in (rtt, hogs, packets, cpu, tcp, pingpong, loss, rate, change)}
 
 
-@contextmanager
-def noise() -> Iterator[Callable[[], str]]:
-    """What else happened on the machine meanwhile, as text."""
+class Noise:
+    """What else happened on the machine since this was made."""
 
-    def times() -> list[int]:
+    def __init__(self) -> None:
+        self._before = self._times()
+
+    @staticmethod
+    def _times() -> list[int]:
         return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
 
-    before = times()
+    def _share(self, column: int) -> float:
+        spent = [now - then for now, then in zip(self._times(), self._before, strict=True)]
+        return spent[column] / max(1, sum(spent))
 
-    def told() -> str:
-        spent = [now - then for now, then in zip(times(), before, strict=True)]
+    @property
+    def stolen(self) -> float:
+        """Share of processor time the hypervisor gave to somebody else."""
+        return self._share(7)
+
+    def __str__(self) -> str:
         return (
             f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, "
-            f"hypervisor took {spent[7] / max(1, sum(spent)):.1%}, idle {spent[3] / max(1, sum(spent)):.0%}"
+            f"hypervisor took {self.stolen:.1%}, idle {self._share(3):.0%}"
         )
 
-    yield told
+
+def measure(part: Callable[[], Iterator[Figure]], name: str, attempts: int) -> list[Figure]:
+    """Measure and print a part; again, up to so many times, while the hypervisor takes much of the machine meanwhile.
+
+    Every attempt is printed; the one it took least from counts.
+    """
+    best: tuple[float, list[Figure]] | None = None
+    for attempt in range(1, attempts + 1):
+        noise, found = Noise(), []
+        for figure in part():
+            found.append(figure)
+            print(figure.line(), flush=True)
+        stolen = noise.stolen
+        calm = stolen <= _STOLEN
+        again = "" if calm or attempt == attempts else "; measured again"
+        print(f"  ({name}: {noise}{again})", flush=True)
+        if best is None or stolen < best[0]:
+            best = stolen, found
+        if calm:
+            break
+    assert best is not None
+    return best[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -297,6 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", default="auto", help="link backend")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts: {', '.join(PARTS)}")
     parser.add_argument("--rootless", action="store_true", help="in a user namespace, without real-time priority")
+    parser.add_argument("--attempts", type=int, default=3, help="measurements of a part, if the hypervisor disturbs it")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
     figures: list[Figure] = []
@@ -312,11 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"backend {bench.shaper.name}, kernel {os.uname().release}, {lab.facts()['privilege']}", flush=True)
             print(f"{'':<52} {'figure':>12} {'':<10} {'bare':>10} {'ratio':>6}  {'goal':<26} reached", flush=True)
             for name in options.only.split(","):
-                with noise() as told:
-                    for figure in PARTS[name](bench, bare):
-                        figures.append(figure)
-                        print(figure.line(), flush=True)
-                    print(f"  ({name}: {told()})", flush=True)
+                figures += measure(partial(PARTS[name], bench, bare), name, options.attempts)
             evidence = bench.shaper.evidence()
             bench.shaper.close()
     print(f"emulator: {evidence.get('scheduling', {}).get('class', '-')}, valid {evidence['valid']} {evidence['why']}")

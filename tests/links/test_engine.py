@@ -19,6 +19,7 @@ from harness.model.links import Impairment, effective
 from tests.links.test_nfqueue_messages import packet_message
 
 MS = 1_000_000
+HEADS = netlink.packet_heads(1024)
 IPV4 = bytes.fromhex("4500006400000000401100000acb010a0acb020a") + bytes(80)
 
 
@@ -40,12 +41,13 @@ class Kernel:
 
     stamped = True
     receive_buffer_bytes = 0
+    limit = 16
 
     def __init__(self, clock: Clock) -> None:
-        self.buffer = bytearray(0x12000)
-        self.socket = self
+        self.batch = self.socket = self
         self.clock = clock
         self.unread: list[bytes] = []
+        self.reading: list[bytes] = []
         self.pending: dict[int, list[int]] = {}
         self.arrivals: dict[tuple[int, int], int] = {}
         self.released: dict[tuple[int, int], int] = {}
@@ -65,16 +67,20 @@ class Kernel:
     def counters(self) -> dict[str, int]:
         return {"waiting": sum(map(len, self.pending.values())), "queue_dropped": 0, "socket_dropped": 0}
 
-    def recv_into(self, buffer: bytearray) -> int:
-        if not self.unread:
-            raise BlockingIOError
-        message = self.unread.pop(0)
-        buffer[: len(message)] = message
-        if self.suspensions:
+    def read(self) -> int:
+        self.reading, self.unread = self.unread[: self.limit], self.unread[self.limit :]
+        if self.reading and self.suspensions:
             duration_ns, queue = self.suspensions.pop()
             self.clock.now_ns += duration_ns
             self.arrived_meanwhile.append(self.arrive(queue))
-        return len(message)
+        return len(self.reading)
+
+    def heads(self, count: int) -> Iterator[tuple[int, ...]]:
+        assert count == len(self.reading)
+        return HEADS.iter_unpack(b"".join(message.ljust(HEADS.size, b"\xff") for message in self.reading))
+
+    def message(self, number: int) -> bytes:
+        return self.reading[number]
 
     def send(self, data: bytes) -> None:
         offset = 0

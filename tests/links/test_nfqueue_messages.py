@@ -38,12 +38,25 @@ def test_what_the_kernel_says_of_a_packet_is_understood(
     assert netlink.arrival_of(message) == stamp
     assert netlink.payload_of(message) == payload
     assert netlink.error_code(message) is None
-    head = netlink.PACKET_HEAD_TIMED.unpack_from(message + bytes(100))
+    head = netlink.packet_heads(2048).unpack(message.ljust(2048, b"\0"))
     assert head[:3] == (netlink.PACKET_TYPE_BE, queue, packet)
     if stamp is not None and mark is None:
         assert head == (netlink.PACKET_TYPE_BE, queue, packet, netlink.TIMESTAMP_HEAD_BE, *stamp)
     elif stamp is None:
         assert head[3] != netlink.TIMESTAMP_HEAD_BE
+
+
+@given(length=st.integers(21, 2**32 - 1), stamped=st.booleans(), before=st.integers(0, 2))
+def test_the_length_of_a_packet_that_was_cut_short_is_told_wherever_it_stands(
+    length: int, stamped: bool, before: int
+) -> None:
+    message = packet_message(1, 2, b"", (5, 6) if stamped else None, None)[:-4]
+    message += netlink.attribute(14, bytes(4)) * before
+    message += netlink.attribute(13, struct.pack(">I", length)) + netlink.attribute(10, bytes(20))
+    message = struct.pack("=I", len(message)) + message[4:]
+    assert netlink.length_of(message) == length
+    whole = bytes.fromhex("4500006400000000401100000acb010a0acb020a") + bytes(80)
+    assert netlink.length_of(packet_message(1, 2, whole, (5, 6) if stamped else None, None)) == 100
 
 
 def test_verdicts() -> None:

@@ -9,6 +9,7 @@ Standard library only, Python >= 3.8; sent to the gateway as an archive. Files:
 
     netlink    the NFQUEUE messages as bytes
     effects    what an impairment does to one packet (pure)
+    batch      many messages read at a time
     kernel     the socket the queues are bound to, its commands and counters
     clocks     the kernel's time stamps on our clock
     link       the state of one direction

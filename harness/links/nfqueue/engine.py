@@ -19,6 +19,7 @@ from collections import deque
 from typing import Any, Callable, Mapping, Optional, Tuple
 
 from harness.links.nfqueue import netlink
+from harness.links.nfqueue.batch import Batch
 from harness.links.nfqueue.clocks import both_clocks
 from harness.links.nfqueue.effects import LOST, Effect
 from harness.links.nfqueue.inject import Injector
@@ -28,10 +29,10 @@ from harness.links.nfqueue.link import Link
 
 __all__ = ["Engine"]
 
-#: Packets read, and packets released, before the other side gets its turn.
+#: Packets released before arriving ones get their turn.
 _TURN = 16
 #: The longest that packets stay unread, and the share of the shortest link's delay it may take.
-_LONGEST_LULL_NS = 1_000_000
+_LONGEST_LULL_NS = 2_000_000
 _LULL_SHARE = 4
 #: Below this a pause is not worth making.
 _SHORTEST_LULL_NS = 200_000
@@ -153,34 +154,30 @@ class Engine:
                 return
 
     def _read(self) -> bool:
-        """Take in up to one turn of packets; True when there are no more. A plain delay is spelt out for speed."""
-        buffer = self._kernel.buffer
-        receive = self._kernel.socket.recv_into
-        unpack = netlink.PACKET_HEAD_TIMED.unpack_from
+        """Take in one batch of packets; True when there are no more. A plain delay is spelt out for speed."""
+        batch = self._kernel.batch
+        count = batch.read()
         by_queue, heap = self._by_queue, self._heap
         now, real_offset = both_clocks(time.monotonic_ns, time.time_ns)
-        for _ in range(_TURN):
-            try:
-                size = receive(buffer)
-            except BlockingIOError:
-                return True
-            kind, queue, packet, head, seconds, micros = unpack(buffer)
+        oldest = now - _PLAUSIBLE_NS
+        timed = 0
+        for number, (kind, queue, packet, head, seconds, micros) in enumerate(batch.heads(count)):
             if kind != netlink.PACKET_TYPE_BE:
-                self._note_error(bytes(buffer[:size]))
+                self._note_error(batch.message(number))
                 continue
             if head == netlink.TIMESTAMP_HEAD_BE:
                 arrival = seconds * 1_000_000_000 + micros * 1000 - real_offset
-                self.arrivals_by_kernel += 1
-                if arrival > now or arrival < now - _PLAUSIBLE_NS:
+                timed += 1
+                if arrival > now or arrival < oldest:
                     arrival = self._plausible(arrival, now)
             else:
-                arrival = self._arrival(bytes(buffer[:size]), now, real_offset)
+                arrival = self._arrival(batch.message(number), now, real_offset)
             link = by_queue[queue]
             link.arrived += 1
             link.last_id = packet
             delay = link.delay_ns
             if delay < 0:
-                self._admit(link, arrival, packet, size)
+                self._admit(link, arrival, packet, batch, number)
                 continue
             due = arrival + delay
             if due < link.latest_due_ns:
@@ -192,7 +189,8 @@ class Engine:
             if len(fifo) == 1:
                 self._sequence = link.head = self._sequence + 1
                 heapq.heappush(heap, (due, link.head, link, link.generation, -1, None))
-        return False
+        self.arrivals_by_kernel += timed
+        return count < batch.limit
 
     def _arrival(self, message: bytes, now: int, real_offset: int) -> int:
         """Arrival of a packet whose message is not laid out as usual."""
@@ -213,15 +211,15 @@ class Engine:
         if netlink.error_code(message) not in (None, 0, errno.ENOENT):
             self.refused_verdicts += 1
 
-    def _admit(self, link: Link, arrival: int, packet: int, size: int) -> None:
+    def _admit(self, link: Link, arrival: int, packet: int, batch: Batch, number: int) -> None:
         """A packet of a link that is cut or does more than delay."""
         effect = link.effect
         if link.cut:
             link.dropped_cut += 1
             self._drop(link, packet)
             return
-        payload = netlink.payload_of(bytes(self._kernel.buffer[:size])) if effect.copy_bytes else b""
-        due = effect.due(arrival, netlink.ip_length(payload) or _ASSUMED_BYTES)
+        message = batch.message(number) if effect.copy_bytes else b""
+        due = effect.due(arrival, (netlink.length_of(message) if message else 0) or _ASSUMED_BYTES)
         if due < 0:
             if due == LOST:
                 link.lost += 1
@@ -230,7 +228,7 @@ class Engine:
             self._drop(link, packet)
             return
         contents: Contents | None = None
-        if effect.changes_contents and len(payload) > 20:
+        if effect.changes_contents and len(payload := netlink.payload_of(message)) > 20:
             second = payload if effect.duplicated() else None
             changed = effect.corrupted(payload)
             if second or changed:

@@ -29,7 +29,7 @@ _CMD_BIND = 1
 _COPY_META, _COPY_PACKET = 1, 2
 _FLAG_GSO = 4
 
-_ATTR_VERDICT_HDR, _ATTR_TIMESTAMP, _ATTR_PAYLOAD = 2, 4, 10
+_ATTR_VERDICT_HDR, _ATTR_TIMESTAMP, _ATTR_PAYLOAD, _ATTR_CAP_LEN = 2, 4, 10, 13
 _ATTR_TYPE_MASK = 0x3FFF
 
 NF_DROP, NF_ACCEPT = 0, 1
@@ -38,19 +38,28 @@ _ATTRIBUTE = struct.Struct("=HH")
 _BIG = struct.Struct(">I")
 _NLMSG = struct.Struct("=IHHII")
 
-#: Reads (message type, queue number, packet id, header of the attribute at the usual place of the arrival time, that
-#: time in s and us) of a packet message, everything as big-endian; see PACKET_TYPE_BE.
-PACKET_HEAD_TIMED = struct.Struct(">4xH12xH4xI36xIQQ")
-#: What PACKET_HEAD_TIMED reads as the type of a packet message on this machine, whichever its byte order.
+_TIMESTAMP_HEAD = _ATTRIBUTE.pack(20, _ATTR_TIMESTAMP)
+_CAP_LEN_HEAD = _ATTRIBUTE.pack(8, _ATTR_CAP_LEN)
+_PACKET_HEAD = ">4xH12xH4xI36xIQQ"
+#: What `packet_heads` reads as the type of a packet message on this machine, whichever its byte order.
 PACKET_TYPE_BE = struct.unpack(">H", struct.pack("=H", _PACKET))[0]
-#: What PACKET_HEAD_TIMED reads as the header of an arrival time attribute.
-TIMESTAMP_HEAD_BE = struct.unpack(">I", _ATTRIBUTE.pack(20, _ATTR_TIMESTAMP))[0]
+#: What `packet_heads` reads as the header of an arrival time attribute.
+TIMESTAMP_HEAD_BE = struct.unpack(">I", _TIMESTAMP_HEAD)[0]
 
 _VERDICT_HOST = struct.Struct("=IHHIIBB")
 _QUEUE = struct.Struct(">H")
 
 #: What follows a verdict prefix: pack(NF_ACCEPT or NF_DROP, packet id).
 VERDICT = struct.Struct(">II")
+
+
+def packet_heads(message_bytes: int) -> struct.Struct:
+    """Reads packet messages that lie message_bytes apart, everything as big-endian.
+
+    Per message: its type, queue number, packet id, the header of the attribute at the usual place of the arrival time,
+    and that time, s and us.
+    """
+    return struct.Struct(f"{_PACKET_HEAD}{message_bytes - struct.calcsize(_PACKET_HEAD)}x")
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -133,6 +142,17 @@ def arrival_of(message: bytes) -> tuple[int, int] | None:
         return None
     seconds, micros = struct.unpack_from(">QQ", value)
     return seconds, micros
+
+
+def length_of(message: bytes) -> int:
+    """Bytes of the packet itself, however much of it was copied; 0 if the message does not tell.
+
+    The kernel tells the length of what it cut short (NFQA_CAP_LEN), as a rule right behind the arrival time.
+    """
+    if message[64:68] == _TIMESTAMP_HEAD and message[84:88] == _CAP_LEN_HEAD:
+        return int(_BIG.unpack_from(message, 88)[0])
+    told = find_attribute(message, _ATTR_CAP_LEN)
+    return int(_BIG.unpack(told)[0]) if told is not None else ip_length(payload_of(message))
 
 
 def ip_length(packet: bytes) -> int:
