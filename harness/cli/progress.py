@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,16 @@ def _memory(tick: Tick) -> str:
     return ", ".join(f"{role} {size / 2**20:.0f} MiB" for role, size in sorted(tick.memory_bytes.items())) or "-"
 
 
+_WRITING = threading.Lock()
+
+
+def _put(line: str) -> None:
+    """Write a whole line: images and stacks are built at the same time and tell of it from their threads."""
+    with _WRITING:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
 class PlainLines:
     """One line per phase, and one per five seconds of load."""
 
@@ -36,7 +47,7 @@ class PlainLines:
         self._last_tick = -1e9
 
     def _line(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._began:6.1f} s] {text}", flush=True)
+        _put(f"[{time.monotonic() - self._began:6.1f} s] {text}")
 
     def plan(self, run_id: str, cells: Sequence[CellPlan]) -> None:
         self._line(f"run {run_id}: {len(cells)} cells")
@@ -65,7 +76,7 @@ class JsonLines:
     """One JSON object per event."""
 
     def _line(self, kind: str, **fields: object) -> None:
-        print(json.dumps({"event": kind, **fields}), flush=True)
+        _put(json.dumps({"event": kind, **fields}))
 
     def plan(self, run_id: str, cells: Sequence[CellPlan]) -> None:
         self._line("plan", run=run_id, cells=[cell.id for cell in cells])
