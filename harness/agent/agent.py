@@ -162,11 +162,10 @@ class Agent:
         return {"type": "inspected", "sites": sites}
 
     def do_report(self) -> dict[str, Any]:
-        if self._records is not None:
-            self._records.flush()
+        counts = self._counts_of_records()
         return {
             "type": "report",
-            **self._counts(),
+            **counts,
             "failures": self._failures.names(),
             "records": self._records.written if self._records else 0,
             "lost_records": self._records.lost if self._records else 0,
@@ -215,6 +214,17 @@ class Agent:
         if not self._ended.is_set():
             self.send("finished", t=now() / 1e9, **self._counts())
 
+    def _counts_of_records(self) -> dict[str, Any]:
+        """Counts that agree with the record file, also while operations end."""
+        counts = self._counts()
+        for _ in range(20):
+            if self._records is not None:
+                self._records.flush()
+            before, counts = counts, self._counts()
+            if all(counts[name] == before[name] for name in ("sent", "done", "failed")):
+                break
+        return counts
+
     def _counts(self) -> dict[str, Any]:
         totals = self._tally.totals()
         names = self._failures.names()
@@ -235,7 +245,13 @@ class Agent:
                     self.send_error("record", told)
             if now() >= tell_at:
                 tell_at += int(progress_s * 1e9)
-                self.send("progress", t=now() / 1e9, **self._counts(), histogram=self._tally.histogram_delta())
+                self.send(
+                    "progress",
+                    t=now() / 1e9,
+                    **self._counts(),
+                    failures=self._failures.names(),
+                    histogram=self._tally.histogram_delta(),
+                )
 
 
 def run_agent() -> int:

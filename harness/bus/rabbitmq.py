@@ -33,13 +33,16 @@ _USER = "femdc"
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitmq-server", "rabbitmq-server")
 _VERSION = re.compile(r"Starting RabbitMQ (\S+) on Erlang (\S+)")
 
-#: Run in the broker by `rabbitmqctl eval`; prints one JSON object with the broker's own counters.
+#: Run in the broker by `rabbitmqctl eval`; prints one JSON object with the broker's own counters; `holding`: messages
+#: by queue, of those that have some.
 _METRICS = """
 Ctr = fun(L) -> maps:fold(fun(K, V, A) -> A#{atom_to_binary(K, utf8) => V} end, #{}, L) end,
 Glob = maps:fold(fun(K, V, A) ->
     Name = iolist_to_binary([[atom_to_list(P), "=", atom_to_list(N), " "] || {P, N} <- K]),
     A#{Name => Ctr(V)} end, #{}, rabbit_global_counters:overview()),
 Qs = [Q || Q <- rabbit_amqqueue:list()],
+Holding = maps:from_list([{element(4, amqqueue:get_name(Q)), N} || Q <- Qs,
+    N <- [case catch rabbit_amqqueue:info(Q, [messages]) of [{messages, M}] -> M; _ -> 0 end], N > 0]),
 Node = maps:from_list([{atom_to_binary(K, utf8), V} || {K, V} <- erlang:memory()]),
 io:format("~s~n", [rabbit_json:encode(#{
   <<"queues">> => length(Qs),
@@ -47,6 +50,7 @@ io:format("~s~n", [rabbit_json:encode(#{
   <<"connections">> => length(rabbit_networking:connections()),
   <<"channels">> => length(rabbit_channel:list()),
   <<"consumers">> => length(rabbit_amqqueue:consumers_all(<<"/">>)),
+  <<"holding">> => Holding,
   <<"memory_bytes">> => Node,
   <<"global_counters">> => Glob})]).
 """
@@ -114,7 +118,7 @@ class RabbitmqBus:
         if failures:
             raise failures[0]
         if len(plan.nodes) > 1:
-            self._wait_cluster(deadline)
+            self._wait_cluster(plan.nodes[0].name, deadline)
 
     def _find_server(self, node: str) -> str:
         assert self._lab is not None
@@ -188,20 +192,19 @@ class RabbitmqBus:
             what="the RabbitMQ broker",
         )
 
-    def _wait_cluster(self, deadline: float) -> None:
-        assert self._plan is not None
-        wanted = len(self._plan.nodes)
-        first = self._plan.nodes[0].name
+    def _wait_cluster(self, component: str, deadline: float) -> None:
+        """Wait until every broker that was not stopped is in the cluster, as this one sees it."""
+        wanted = sum(process.poll() is None for process in self._running.values())
         seen = 0
         while time.monotonic() < deadline:
-            text = self._evaluate(first, 'io:format("~b~n", [length(rabbit_nodes:list_running())]).')
+            text = self._evaluate(component, 'io:format("~b~n", [length(rabbit_nodes:list_running())]).')
             match = re.search(r"\d+", text)
             seen = int(match[0]) if match else 0
-            if seen == wanted:
+            if seen >= wanted:
                 return
             time.sleep(0.5)
         raise BusFailure(
-            f"only {seen} of {wanted} brokers joined the cluster", where=first, remedy="see the brokers' logs"
+            f"only {seen} of {wanted} brokers joined the cluster", where=component, remedy="see the brokers' logs"
         )
 
     def _evaluate(self, component: str, expression: str) -> str:
@@ -227,8 +230,11 @@ class RabbitmqBus:
             raise BusFailure("the broker does not end", where=component)
 
     def start_component(self, component: str, *, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
         self._launch(component)
-        self._wait_ready(component, time.monotonic() + timeout_s)
+        self._wait_ready(component, deadline)
+        if len(self._running) > 1:
+            self._wait_cluster(component, deadline)
 
     def metrics(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {}

@@ -49,14 +49,16 @@ def _schedule(agent: AgentPlan) -> str:
     return f"{schedule['rate_per_s']:g}/s {schedule['kind']}, {threads}"
 
 
-def _changes(changes: Sequence[LinkChange]) -> list[tuple[str, str, str, str]]:
-    """(load time, what is done, to which directions, because of which event)."""
-    directions: dict[tuple[str, str, str], list[str]] = {}
+def _changes(changes: Sequence[LinkChange]) -> list[tuple[float, tuple[str, str, str, str]]]:
+    """At which load time, and in words: when, what is done, to which directions, because of which event."""
+    directions: dict[tuple[float, str, str], list[str]] = {}
     for change in changes:
         done = change.action if change.impairment is None else _impairment(change.impairment)
-        at = (format_duration(change.at_s), done, change.label)
-        directions.setdefault(at, []).append(f"{change.source} -> {change.target}")
-    return [(at, done, ", ".join(which), label) for (at, done, label), which in directions.items()]
+        directions.setdefault((change.at_s, done, change.label), []).append(f"{change.source} -> {change.target}")
+    return [
+        (at_s, (format_duration(at_s), done, ", ".join(which), label))
+        for (at_s, done, label), which in directions.items()
+    ]
 
 
 def _doses(memory: MemoryPlan) -> Iterator[str]:
@@ -119,9 +121,13 @@ def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
                 for p in cell.pairs
             ]
         )
-        if cell.changes:
+        if cell.changes or cell.process_changes:
             yield "  timeline, in load time"
-            yield from _table(_changes(cell.changes))
+            processes = [
+                (change.at_s, (format_duration(change.at_s), change.action, change.target, change.label))
+                for change in cell.process_changes
+            ]
+            yield from _table([row for _, row in sorted([*_changes(cell.changes), *processes], key=lambda row: row[0])])
         phases = cell.phases
         yield (
             f"  schedule: warm-up {format_duration(phases.warmup_s)}, measured {format_duration(phases.duration_s)}, "

@@ -45,10 +45,10 @@ def run(scenario: Path, runtime: str, links: str, systems: tuple[str, ...], resu
         click.echo(json.dumps({"event": "result", "path": str(path)}))
     else:
         show_run(path)
-    invalid = [cell.id for cell in load_run(path).manifest.cells if cell.state == "invalid"]
-    if invalid:
+    unsound = [cell for cell in load_run(path).manifest.cells if cell.state in ("invalid", "degraded")]
+    if unsound:
         raise Inconclusive(
-            f"{len(invalid)} cells are invalid: {', '.join(invalid)}",
+            f"{len(unsound)} cells are not valid: {', '.join(f'{cell.id} ({cell.state})' for cell in unsound)}",
             where=str(path),
             remedy="the report says why; run them again, on a quieter machine if links or senders were late",
         )

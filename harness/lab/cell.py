@@ -27,13 +27,15 @@ from harness.bus.readiness import log_tail
 from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
+from harness.lab.casualties import Casualties
+from harness.lab.disruption import Disruption, process_event
 from harness.lab.load import LoadWatch
 from harness.lab.memory import MemoryBench, run_doses
 from harness.lab.observer import Observer
+from harness.lab.player import link_event, link_player, moments, playing
 from harness.links.envelope import meanwhile
 from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
-from harness.links.player import Player, moments, playing
 from harness.links.probe import probe_links
 from harness.links.protocol import LinkShaper
 from harness.links.registry import choose_shaper
@@ -93,6 +95,8 @@ class _Cell:
         self.writer = writer
         self.observer = observer
         self.invalid: list[str] = []
+        self.casualties = Casualties(plan, writer, observer)
+        self.samplers: dict[str, SamplerHandle] = {}
         self.shaper: LinkShaper
         self.load_evidence: dict[str, Any] | None = None
         self.lab: Runtime
@@ -234,7 +238,7 @@ class _Cell:
     ) -> Iterator[LoadWatch]:
         """A sampler in every node, watching its agents and its component of a bus."""
         watch = LoadWatch(self.plan)
-        samplers: dict[str, SamplerHandle] = {}
+        samplers = self.samplers
         try:
             watched: dict[str, dict[str, int]] = {node.name: {} for node in self.plan.lab.nodes}
             for plan in self.plan.agents:
@@ -267,20 +271,28 @@ class _Cell:
             {index: int((start + agent.clock.offset_s) * 1e9) for index, agent in agents.items()},
         )
         clients = [plan.index for plan in self.plan.agents if plan.role == "client"]
+        processes = {plan.name: agents[plan.index].process for plan in self.plan.agents}
+        disruption = Disruption(self.plan, buses, processes, self._resample, start)
         try:
-            in_parallel(agents.values(), lambda agent: agent.go(start))
+            self.casualties.begin(start, lambda: disruption.down)
+            in_parallel(self.plan.agents, lambda plan: self.casualties.go(plan, agents[plan.index]))
             self.say("load")
             end = start + phases.load_s
-            with self._link_changes(start) as player:
+            with self._timeline(start, disruption) as check:
 
                 def watched() -> None:
-                    player.check()
-                    self._watch(agents, watch, buses, start)
+                    check()
+                    self._watch(agents, watch, buses, disruption, start)
 
                 _each_second(watched, lambda: time.monotonic() >= end)
                 self.say("draining")
                 deadline = end + phases.drain_s
-                _each_second(watched, lambda: all(agents[i].finished for i in clients) or time.monotonic() >= deadline)
+                _each_second(
+                    watched,
+                    lambda: (
+                        all(agents[i].finished or i in self.casualties for i in clients) or time.monotonic() >= deadline
+                    ),
+                )
         finally:
             self._usage(facts.NODES_AFTER)
             self._fetch(agents, watch)
@@ -288,35 +300,56 @@ class _Cell:
         with _reported(self.writer, "the bus's own counters"):
             self.writer.set(facts.BUS_METRICS_AFTER, {name: bus.metrics() for name, bus in buses.items()})
 
+    def _resample(self, component: str, process: NodeProcess) -> None:
+        """A component has been started again: it is another process now."""
+        if component in self.samplers:
+            self.samplers[component].watch({component: process.pid})
+
     def _usage(self, fact: str) -> None:
         with _reported(self.writer, "what the nodes use"):
             self.writer.set(fact, {node: dict(figures) for node, figures in self.lab.usage().items()})
 
     @contextlib.contextmanager
-    def _link_changes(self, start: float) -> Iterator[Player]:
-        """The cell's link changes are carried out at their load time; what really happened is recorded, and so is
-        what the shaper says of itself during the load alone."""
+    def _timeline(self, start: float, disruption: Disruption) -> Iterator[Callable[[], None]]:
+        """The timeline is carried out at its load times; what really happened is recorded, and so is what the shaper
+        says of itself during the load alone. Gives what raises if a change could not be carried out."""
         before = self.shaper.evidence()
-        with playing(self.shaper, self.plan.changes, start) as player:
-            try:
-                yield player
-            finally:
-                self.writer.set(facts.LINK_EVENTS, [played.to_json() for played in player.played])
-                for at_s, what in moments(player.played):
-                    self.writer.add_event(round((start + at_s) * 1e9), "link", what)
-                with _reported(self.writer, "the link shaper's evidence of the load"):
-                    self.load_evidence = meanwhile(before, self.shaper.evidence())
+        links = link_player(self.shaper, self.plan.changes, start)
+
+        def check() -> None:
+            links.check()
+            disruption.check()
+
+        try:
+            with disruption.under_way(), playing(links):
+                yield check
+            check()
+        finally:
+            self.writer.set(facts.LINK_EVENTS, [link_event(played) for played in links.played])
+            self.writer.set(facts.PROCESS_EVENTS, [process_event(played) for played in disruption.played])
+            for kind, told in (("link", moments(links.played)), ("process", moments(disruption.played))):
+                for at_s, what in told:
+                    self.writer.add_event(round((start + at_s) * 1e9), kind, what)
+            with _reported(self.writer, "the link shaper's evidence of the load"):
+                self.load_evidence = meanwhile(before, self.shaper.evidence())
 
     def _watch(
-        self, agents: Mapping[int, AgentHandle], watch: LoadWatch, buses: Mapping[str, Bus], start: float
+        self,
+        agents: Mapping[int, AgentHandle],
+        watch: LoadWatch,
+        buses: Mapping[str, Bus],
+        disruption: Disruption,
+        start: float,
     ) -> None:
-        """Everything that must still be so once a second; raises what is not."""
+        """Everything that must still be so once a second; raises what is not. An agent that has died costs its own
+        results only, unless it was the last client."""
         self.shaper.check()
-        for agent in agents.values():
-            agent.check()
+        self.casualties.look(agents)
+        down = disruption.down
         for bus in buses.values():
             for component, process in bus.processes().items():
-                _require_alive(self.lab, component, process)
+                if component not in down:
+                    _require_alive(self.lab, component, process)
         self.writer.add_samples(watch.drain_samples())
         progress = {index: agent.progress for index, agent in agents.items()}
         self.observer.tick(self.plan.id, watch.tick(time.monotonic() - start, progress))
@@ -343,7 +376,7 @@ class _Cell:
         """Take in what was recorded, also of a cell that failed; a dead agent costs its own results only."""
         self.writer.add_samples(watch.drain_samples())
         self.say("fetching records")
-        reports = in_parallel(self.plan.agents, lambda plan: self._report(agents[plan.index]))
+        reports = in_parallel(self.plan.agents, lambda plan: self.casualties.report(plan, agents[plan.index]))
         with tempfile.TemporaryDirectory() as scratch:
             for plan, report in zip(self.plan.agents, reports, strict=True):
                 if report is not None:
@@ -360,13 +393,6 @@ class _Cell:
                     self.writer.add_server_records(plan.index, target)
                 target.unlink()
 
-    def _report(self, agent: AgentHandle) -> AgentReport | None:
-        try:
-            return agent.report()
-        except HarnessError as error:
-            self.invalid.append(f"agent {agent.name}: {error.what}")
-            return None
-
     # -- judgement --------------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
@@ -382,9 +408,10 @@ class _Cell:
             read_columns(self.writer.path / DELIVERIES, DELIVERY_NEEDS),
         )
         self.invalid += list(ledger.faults)
-        state: CellState = "invalid" if self.invalid else "valid"
-        self.writer.finish(state, self.invalid)
-        self.observer.cell_ended(self.plan.id, state, self.invalid)
+        reasons = [*self.invalid, *self.casualties.reasons]
+        state: CellState = "invalid" if self.invalid else "degraded" if reasons else "valid"
+        self.writer.finish(state, reasons)
+        self.observer.cell_ended(self.plan.id, state, reasons)
 
 
 def _counters(report: AgentReport) -> dict[str, Any]:

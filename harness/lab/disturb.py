@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from harness.bus.restart import restart_component
 from harness.errors import AgentFailure
 from harness.lab.agents import AgentHandle
 from harness.lab.conversation import Conversation
@@ -75,7 +76,7 @@ class Disturbance:
     """
 
     dose: DosePlan
-    happen: Callable[[], None] | None = None
+    happen: Callable[[], object] | None = None
     url: Mapping[str, str] = field(default_factory=dict)
 
     def perform(self, client: AgentHandle, count: int) -> None:
@@ -139,8 +140,7 @@ def make_disturbance(
         bus = bench.buses[agent.bus]
 
         def restart() -> None:
-            bus.stop_component(agent.bus_node, kill=False)
-            bus.start_component(agent.bus_node, timeout_s=dose.timeout_s)
+            restart_component(bus, agent.bus_node, ready_within_s=dose.timeout_s)
 
         yield Disturbance(dose, lambda: step.happen(restart))
     else:

@@ -13,7 +13,7 @@ from harness.model.frozen import Frozen, Name
 from harness.model.memory import MemorySpec
 from harness.model.quantities import Duration
 from harness.model.stack import StackName, StackSpec
-from harness.model.timeline import LinkEvent
+from harness.model.timeline import TimelineEvent
 from harness.model.topology import Topology
 from harness.model.workload import Workload
 
@@ -88,7 +88,9 @@ class Scenario(Frozen):
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
     memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
-    timeline: tuple[LinkEvent, ...] = Field(default=(), description="what happens to the links while the load runs")
+    timeline: tuple[TimelineEvent, ...] = Field(
+        default=(), description="what happens to links, bus components and agents while the load runs"
+    )
     stacks: Annotated[dict[StackName, StackSpec], BeforeValidator(_named)] = Field(
         default_factory=dict, description="client environments beside the shipped ones"
     )

@@ -25,6 +25,7 @@ __all__ = [
     "NodeRole",
     "PairPlan",
     "Phases",
+    "ProcessChange",
     "SitePlan",
 ]
 
@@ -116,6 +117,27 @@ class LinkChange:
     target: str
     action: Literal["change", "cut", "heal"]
     impairment: Impairment | None
+    event: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessChange:
+    """One thing that is done to one process of the cell while the load runs.
+
+    Attributes:
+        at_s: load time, seconds from go.
+        target: name of the bus component or agent.
+        bus: name of the component's bus; "" for an agent.
+        action: "stop" (SIGTERM), "kill" (SIGKILL), "start" (again, until it is ready), "pause", "resume".
+        event: index of the event in the scenario's timeline.
+        label: what happens in a few words, for plots.
+    """
+
+    at_s: float
+    target: str
+    bus: str
+    action: Literal["stop", "kill", "start", "pause", "resume"]
     event: int
     label: str
 
@@ -264,6 +286,7 @@ class CellPlan:
         lab, buses, agents, pairs, phases: what will be there and what it will do.
         stacks: names of the stacks its agents need.
         changes: what happens to the links during the load, in order of time.
+        process_changes: what happens to bus components and agents during the load, in order of time.
         memory: the doses of a memory cell, which has no load: its agents are those of the doses.
     """
 
@@ -280,6 +303,7 @@ class CellPlan:
     phases: Phases
     stacks: tuple[str, ...]
     changes: tuple[LinkChange, ...] = ()
+    process_changes: tuple[ProcessChange, ...] = ()
     memory: MemoryPlan | None = None
 
     def bus(self, name: str) -> BusPlan:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.model.bus import Limited, Placed, RabbitmqBus, RouterBus
+from harness.model.bus import BusSpec, Limited, Placed, RabbitmqBus, RouterBus
 from harness.model.faults import Fault, unknown_name
 from harness.model.scenario import Scenario, System
 from harness.model.stack import StackSpec
@@ -24,9 +24,11 @@ from harness.plan.cell import (
     NodeRole,
     PairPlan,
     Phases,
+    ProcessChange,
 )
 from harness.plan.links import directed_links
 from harness.plan.memory import MemoryPlan, Place, dose_agents, dose_faults, plan_memory
+from harness.plan.process_events import expand_process_events, process_event_faults, targets_of
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
 from harness.plan.seeds import derive
 from harness.plan.tasks import client_task, server_task, topic_name
@@ -92,6 +94,7 @@ def plan_cell(
         scenario = scenario.model_copy(update={"workloads": {}, "timeline": ()})
     builder = _Builder(scenario, topology, stacks, system, derive(scenario.seed, cell_id))
     doses = builder.memory() if memory else None
+    agents = dose_agents(doses) if doses else tuple(builder.agents())
     plan = CellPlan(
         id=cell_id,
         system=system,
@@ -101,17 +104,30 @@ def plan_cell(
         point=dict(point),
         lab=builder.lab(),
         buses=tuple(builder.buses.values()),
-        agents=dose_agents(doses) if doses else tuple(builder.agents()),
+        agents=agents,
         pairs=tuple(builder.pairs()),
         phases=Phases(scenario.load.warmup, scenario.load.duration, scenario.load.drain),
         stacks=tuple(dict.fromkeys(use.stack for use in builder.spec.uses().values())),
         changes=builder.changes(),
+        process_changes=builder.process_changes(agents),
     )
     if doses is not None:
         plan = replace(plan, memory=doses)
     if builder.faults:
         raise Impossible(tuple(dict.fromkeys(builder.faults)))
     return plan
+
+
+def _components(name: str, spec: BusSpec) -> list[tuple[str, str]]:
+    """(name, site) of every component of a bus."""
+    if spec.kind not in _COMPONENT:
+        return []
+    prefix = _COMPONENT[spec.kind] if name == "main" else f"{name}-{_COMPONENT[spec.kind]}"
+    return [
+        (f"{prefix}-{site}" + (f"-{k}" if k > 1 else ""), site)
+        for site, count in spec.at.items()
+        for k in range(1, count + 1)
+    ]
 
 
 class _Builder:
@@ -172,6 +188,22 @@ class _Builder:
         self.faults += [replace(fault, at=("timeline", *fault.at)) for fault in faults]
         return () if faults else expand(self.scenario.timeline, self.links, load_s)
 
+    def process_changes(self, agents: Sequence[AgentPlan]) -> tuple[ProcessChange, ...]:
+        """What happens to bus components and agents during the load."""
+        load_s = self.scenario.load.warmup + self.scenario.load.duration
+        events, targets = self.scenario.timeline, targets_of(tuple(self.buses.values()), agents)
+        elsewhere = [
+            component
+            for name, system in self.scenario.systems.items()
+            if name != self.system
+            for bus, use in system.uses().items()
+            for component, _ in _components(bus, use.bus)
+        ]
+        known = list(self.sites), list(self.scenario.workloads)
+        faults = process_event_faults(events, targets, elsewhere, *known, load_s)
+        self.faults += [replace(fault, at=("timeline", *fault.at)) for fault in faults]
+        return () if faults else expand_process_events(events, targets, load_s)
+
     # -- checks that need both files --------------------------------------------------------------------------------
 
     def _check_sites(self) -> None:
@@ -223,10 +255,7 @@ class _Builder:
         spec = self.spec.uses()[name].bus
         if not isinstance(spec, (RabbitmqBus, RouterBus)):
             return BusPlan(name, spec.kind, ())
-        prefix = _COMPONENT[spec.kind] if name == "main" else f"{name}-{_COMPONENT[spec.kind]}"
-        components: list[tuple[str, str]] = []
-        for site, count in spec.at.items():
-            components += [(f"{prefix}-{site}" + (f"-{k}" if k > 1 else ""), site) for k in range(1, count + 1)]
+        components = _components(name, spec)
         if isinstance(spec, RouterBus):
             named = {site: component for component, site in components}
             peers = {component: tuple(named[b] for a, b in spec.edges() if a == site) for component, site in components}

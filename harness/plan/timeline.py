@@ -15,10 +15,10 @@ from harness.model.faults import Fault, unknown_name
 from harness.model.link_spec import LinkTraits
 from harness.model.links import Impairment, severed
 from harness.model.quantities import format_duration
-from harness.model.timeline import LinkEvent
+from harness.model.timeline import ALL_LINKS, LinkEvent, TimelineEvent
 from harness.plan.cell import LinkChange, LinkPlan
 
-__all__ = ["after_all", "expand", "timeline_faults"]
+__all__ = ["after_all", "expand", "late_faults", "timeline_faults"]
 
 _STEP_S = 0.5
 _MAX_STEPS = 1000
@@ -85,13 +85,14 @@ def _short(value: float) -> float:
 
 
 def timeline_faults(
-    events: Sequence[LinkEvent], links: Sequence[LinkPlan], sites: Sequence[str], load_s: float
+    events: Sequence[TimelineEvent], links: Sequence[LinkPlan], sites: Sequence[str], load_s: float
 ) -> list[Fault]:
-    """What is wrong with a timeline, located below it: unknown names, and events after or beyond the load's end."""
+    """What is wrong with a timeline's link events, located below it: unknown names, and events after or beyond the
+    load's end."""
     faults = []
     names = list(dict.fromkeys(link.name for link in links))
-    for index, event in enumerate(events):
-        if event.link is not None and event.link not in names:
+    for index, event in _link_events(events):
+        if event.link is not None and event.link not in (*names, ALL_LINKS):
             faults.append(unknown_name((index, "link"), "link", event.link, names))
             continue
         if event.site is not None and event.site not in sites:
@@ -100,28 +101,41 @@ def timeline_faults(
         pairs = _pairs(event, links)
         if not pairs:
             faults.append(_no_direction(index, event, links))
-        if event.at >= load_s:
-            what = f"it happens at {format_duration(event.at)}, when the load is over"
-            faults.append(Fault((index, "at"), what, f"before {format_duration(load_s)}"))
-            continue
-        duration = event.ramp_end_s if event.duration_s is None else event.duration_s
-        repeats = 1 if event.times is None else event.times
-        end_s = event.at + (repeats - 1) * (event.every or 0.0) + duration
-        if end_s > load_s + _INSTANT_S:
-            what = f"it lasts until {format_duration(end_s)}, when the load is over"
-            faults.append(Fault((index,), what, f"an end before {format_duration(load_s)}, or none"))
+        together_s = event.ramp_end_s if event.duration_s is None else event.duration_s
+        in_turn_s = (len(list(_turns(event, pairs, links))) - 1) * (event.apart or 0.0)
+        faults += late_faults(index, event, in_turn_s + together_s, load_s)
     return faults
+
+
+def late_faults(index: int, event: TimelineEvent, duration_s: float, load_s: float) -> list[Fault]:
+    """What is wrong with an event's time, one occurrence of which takes so long: it begins or ends after the load."""
+    if event.at >= load_s:
+        what = f"it happens at {format_duration(event.at)}, when the load is over"
+        return [Fault((index, "at"), what, f"before {format_duration(load_s)}")]
+    repeats = 1 if event.times is None else event.times
+    end_s = event.at + (repeats - 1) * (event.every or 0.0) + duration_s
+    if end_s > load_s + _INSTANT_S:
+        what = f"it lasts until {format_duration(end_s)}, when the load is over"
+        return [Fault((index,), what, f"an end before {format_duration(load_s)}, or none")]
+    return []
+
+
+def _link_events(events: Sequence[TimelineEvent]) -> Iterator[tuple[int, LinkEvent]]:
+    return ((index, event) for index, event in enumerate(events) if isinstance(event, LinkEvent))
 
 
 def _no_direction(index: int, event: LinkEvent, links: Sequence[LinkPlan]) -> Fault:
     if event.source is None:
-        return Fault((index, "site"), f"no link leads to or from {event.site!r}", "a site with links")
+        where, meant = ("link", "anywhere") if event.site is None else ("site", f"to or from {event.site!r}")
+        return Fault((index, where), f"no link leads {meant}", "a site with links")
     known = list(dict.fromkeys(link.source for link in links if _meant(event, link)))
     return unknown_name((index, "from"), "direction of this link from", event.source, known)
 
 
 def _meant(event: LinkEvent, link: LinkPlan) -> bool:
-    return link.name == event.link if event.link is not None else event.site in (link.source, link.target)
+    if event.link is not None:
+        return event.link in (link.name, ALL_LINKS)
+    return event.site in (link.source, link.target)
 
 
 def _pairs(event: LinkEvent, links: Sequence[LinkPlan]) -> tuple[Pair, ...]:
@@ -132,7 +146,23 @@ def _pairs(event: LinkEvent, links: Sequence[LinkPlan]) -> tuple[Pair, ...]:
     )
 
 
-def expand(events: Sequence[LinkEvent], links: Sequence[LinkPlan], load_s: float) -> tuple[LinkChange, ...]:
+def _turns(
+    event: LinkEvent, pairs: tuple[Pair, ...], links: Sequence[LinkPlan]
+) -> Iterator[tuple[str, tuple[Pair, ...]]]:
+    """Whom it happens to together, by what to call them: all at once, or link after link."""
+    if event.apart is None:
+        where = (
+            f"site {event.site}" if event.site is not None else "all links" if event.link == ALL_LINKS else event.link
+        )
+        yield str(where), pairs
+        return
+    for name in dict.fromkeys(link.name for link in links):
+        own = tuple(pair for link in links if link.name == name and (pair := (link.source, link.target)) in pairs)
+        if own:
+            yield name, own
+
+
+def expand(events: Sequence[TimelineEvent], links: Sequence[LinkPlan], load_s: float) -> tuple[LinkChange, ...]:
     """Every change of every direction, in order of time.
 
     Args:
@@ -141,7 +171,11 @@ def expand(events: Sequence[LinkEvent], links: Sequence[LinkPlan], load_s: float
         load_s: how long the load lasts; repetitions without `times` that would not end before it are left out.
     """
     occurrences = sorted(
-        (occurrence for index, event in enumerate(events) for occurrence in _occurrences(index, event, links, load_s)),
+        (
+            occurrence
+            for index, event in _link_events(events)
+            for occurrence in _occurrences(index, event, links, load_s)
+        ),
         key=lambda occurrence: occurrence.begin_s,
     )
     changes: list[LinkChange] = []
@@ -179,30 +213,37 @@ def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[
 
 def _occurrences(index: int, event: LinkEvent, links: Sequence[LinkPlan], load_s: float) -> Iterator[_Occurrence]:
     pairs = _pairs(event, links)
-    where = event.link or f"site {event.site}"
-    label = f"{where} from {event.source}" if event.source else where
     number = 0
     while True:
-        begin_s = event.at + number * (event.every or 0.0)
-        end_s = None if event.duration_s is None else begin_s + event.duration_s
-        if number and event.times is None and (begin_s >= load_s or (end_s or begin_s) > load_s + _INSTANT_S):
-            return
-        if event.flap is not None:
-            for turn in range(event.flap.times):
-                down_s = begin_s + turn * (event.flap.down + event.flap.up)
-                yield _Occurrence(index, down_s, down_s + event.flap.down, pairs, None, 0.0, 1, f"{label}: flap")
-        elif event.partition:
-            yield _Occurrence(index, begin_s, end_s, pairs, None, 0.0, 1, f"{label}: partition")
-        else:
-            traits = event.set or event.ramp or LinkTraits()
-            ramp_s = event.over or 0.0
-            steps = event.steps or max(1, min(_MAX_STEPS, round(ramp_s / _STEP_S)))
-            said = ", ".join(f"{name} {value}" for name, value in traits.said().items())
-            text = f"{label}: ramp to {said} over {format_duration(ramp_s)}" if ramp_s else f"{label}: {said}"
-            yield _Occurrence(index, begin_s, end_s, pairs, traits, ramp_s, steps if ramp_s else 1, text)
+        start_s = event.at + number * (event.every or 0.0)
+        for turn, (where, own) in enumerate(_turns(event, pairs, links)):
+            begin_s = start_s + turn * (event.apart or 0.0)
+            end_s = None if event.duration_s is None else begin_s + event.duration_s
+            if number and event.times is None and (begin_s >= load_s or (end_s or begin_s) > load_s + _INSTANT_S):
+                return
+            label = f"{where} from {event.source}" if event.source else where
+            yield from _occurrence(index, event, begin_s, end_s, own, label)
         number += 1
         if event.every is None or (event.times is not None and number >= event.times):
             return
+
+
+def _occurrence(
+    index: int, event: LinkEvent, begin_s: float, end_s: float | None, pairs: tuple[Pair, ...], label: str
+) -> Iterator[_Occurrence]:
+    if event.flap is not None:
+        for turn in range(event.flap.times):
+            down_s = begin_s + turn * (event.flap.down + event.flap.up)
+            yield _Occurrence(index, down_s, down_s + event.flap.down, pairs, None, 0.0, 1, f"{label}: flap")
+    elif event.partition:
+        yield _Occurrence(index, begin_s, end_s, pairs, None, 0.0, 1, f"{label}: partition")
+    else:
+        traits = event.set or event.ramp or LinkTraits()
+        ramp_s = event.over or 0.0
+        steps = event.steps or max(1, min(_MAX_STEPS, round(ramp_s / _STEP_S)))
+        said = ", ".join(f"{name} {value}" for name, value in traits.said().items())
+        text = f"{label}: ramp to {said} over {format_duration(ramp_s)}" if ramp_s else f"{label}: {said}"
+        yield _Occurrence(index, begin_s, end_s, pairs, traits, ramp_s, steps if ramp_s else 1, text)
 
 
 def after_all(links: Sequence[LinkPlan], changes: Sequence[LinkChange]) -> tuple[LinkPlan, ...]:

@@ -11,8 +11,10 @@ import numpy as np
 from harness.report import numbers
 from harness.report.compare_text import contrast_sentences
 from harness.report.compared import compare_systems
+from harness.report.delivery import deaf_sentences
 from harness.report.findings import point_texts
 from harness.report.memory import memory_sentences
+from harness.report.recovery import recovery_sentences
 from harness.report.releases import release_sentences
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ def _sentences(findings: Findings) -> list[str]:
         *_verdicts(findings),
         *_floors(findings),
         _delivery(findings),
+        *deaf_sentences(findings),
+        *recovery_sentences(findings),
     ]
     if memory := _memory(findings):
         found.append(memory)

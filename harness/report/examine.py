@@ -9,11 +9,14 @@ import pandas as pd
 import yaml
 
 from harness.agent.records import REQUEUED, STARVED, WARMUP
+from harness.analysis.casualties import of_the_living
 from harness.analysis.compatibility import parts_of
-from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, Ledger, take_ledger
+from harness.analysis.deafness import find_deaf
+from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, still_queued, take_ledger
 from harness.analysis.grouping import group_rows
 from harness.analysis.latency import Pair, PairSamples, Summary, merge, summarise
 from harness.analysis.quantiles import nines_grid, quantiles
+from harness.analysis.recovery import take_recoveries
 from harness.analysis.resources import summarise_resources
 from harness.analysis.soundness import below_floor, generator_saturated, unsteady
 from harness.analysis.timeline import Timeline, per_window
@@ -41,8 +44,9 @@ __all__ = ["examine"]
 def examine(run: Run) -> Findings:
     """All findings of a run.
 
-    A system's figures come from its valid cells; where it has none, from those that were cut short or are invalid, and
-    every report says so. A cell whose files turn out damaged while they are read is left out and named.
+    A system's figures come from its valid and degraded cells, an agent that died left out of the latter; where it has
+    none, from those that were cut short or are invalid. Every report says so. A cell whose files turn out damaged while
+    they are read is left out and named.
     """
     problems = run.problems
     systems: list[System] = []
@@ -50,7 +54,7 @@ def examine(run: Run) -> Findings:
     cells: list[CellFinding] = []
     resolved = _resolved(run)
     for group in _groups(run, list(resolved.get("systems") or ())):
-        sound = [cell for cell in group if cell.state == "valid"]
+        sound = [cell for cell in group if cell.state in ("valid", "degraded")]
         used = sound or [cell for cell in group if cell.readable]
         read: list[tuple[Cell, CellFinding, dict[Pair, PairSamples]]] = []
         system = _system(used)
@@ -150,20 +154,24 @@ def _stands_in(record: CellRecord) -> bool:
 def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
-    ledger = _ledger(cell, record)
-    arrivals = _arrivals(cell, record)
+    sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries((*DELIVERY_NEEDS, "due_ns"))
+    ledger = take_ledger(record, sent, got)
+    recoveries = tuple(take_recoveries(record, sent, got, shared_clock=cell.shared_clock))
+    processes = _processes(cell, record)
+    deaf = tuple(find_deaf(record, sent, got, processes))
+    arrivals = _arrivals(cell, record, got)
+    del got
     planned = _planned(record)
     samples: dict[Pair, PairSamples] = {}
     timelines: dict[Pair, Timeline] = {}
     latencies: dict[Pair, Summary] = {}
     operations = 0
-    for pair, rows, columns in _operations(cell, record):
+    for pair, rows, columns in _operations(record, sent):
         round_trip = _round_trip(pair, planned)
         measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), round_trip)
         latencies[pair] = summarise(measured.headline(round_trip=round_trip)[1])
         samples[pair] = measured
         operations += len(rows)
-    processes = _processes(cell, record)
     finding = CellFinding(
         id=cell.id,
         system=system,
@@ -172,6 +180,9 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
         reasons=tuple(cell.reasons),
         agents=cell.agents,
         ledger=ledger,
+        queued=still_queued(record),
+        deaf=deaf,
+        recoveries=recoveries,
         latencies=latencies,
         succeeded={pair: len(measured.response) for pair, measured in samples.items()},
         timelines=timelines,
@@ -187,19 +198,19 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
     return finding, samples
 
 
-def _ledger(cell: Cell, record: CellRecord) -> Ledger:
-    return take_ledger(record, cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS))
-
-
 def _processes(cell: Cell, record: CellRecord) -> pd.DataFrame:
     processes = cell.samples()
     sites = {str(node["name"]): str(node["site"]) for node in record.nodes}
     return processes.assign(site=processes["node"].astype(object).map(sites).fillna(""))
 
 
-def _measured(columns: dict[str, Any], without: int) -> dict[str, Any]:
-    """The rows whose flags hold none of `without`; `flags` stays."""
+def _measured(record: CellRecord, columns: dict[str, Any], without: int) -> dict[str, Any]:
+    """The rows whose flags hold none of `without` and that no agent was part of that died; `flags` stays."""
     kept = (columns["flags"] & without) == 0
+    agents = [columns[name] for name in ("agent", "peer") if name in columns]
+    living = of_the_living(record, *agents[: 1 if "status" in columns else 2])
+    if living is not None:
+        kept &= living
     if not kept.all():
         for name in columns:
             columns[name] = columns[name][kept]
@@ -222,10 +233,10 @@ def _by_pair(
         yield Pair(name, patterns[name], sites[client], sites[server - 1] if server else ""), rows
 
 
-def _operations(cell: Cell, record: CellRecord) -> Iterator[tuple[Pair, NDArray[np.intp], dict[str, Any]]]:
-    columns = _measured(
-        cell.operations(["agent", "target", "peer", "status", "flags", "due_ns", "sent_ns", "done_ns"]), WARMUP
-    )
+def _operations(record: CellRecord, columns: dict[str, Any]) -> Iterator[tuple[Pair, NDArray[np.intp], dict[str, Any]]]:
+    """The measured operations by pair; takes the columns over."""
+    del columns["seq"]
+    columns = _measured(record, columns, WARMUP)
     sites = _sites(record)
     agent = columns.pop("agent")
     served = server_sites(record, sites, agent, columns.pop("target"), columns.pop("peer"))
@@ -234,11 +245,14 @@ def _operations(cell: Cell, record: CellRecord) -> Iterator[tuple[Pair, NDArray[
         yield pair, rows, columns
 
 
-def _arrivals(cell: Cell, record: CellRecord) -> dict[Pair, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(due, received - due) of the measured messages of every pair whose operations have no answer."""
+def _arrivals(
+    cell: Cell, record: CellRecord, columns: dict[str, Any]
+) -> dict[Pair, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(due, received - due) of the measured messages of every pair whose operations have no answer; takes the columns
+    over."""
     if not cell.shared_clock or all(agent.pattern == "rpc-call" for agent in record.agents):
         return {}
-    columns = _measured(cell.deliveries(["agent", "peer", "flags", "due_ns", "received_ns"]), WARMUP | REQUEUED)
+    columns = _measured(record, columns, WARMUP | REQUEUED)
     sites = _sites(record)
     client = by_agent(record, sites, "site")[columns["peer"]]
     server = by_agent(record, sites, "site")[columns["agent"]]

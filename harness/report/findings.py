@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from harness.analysis.deafness import Deaf
     from harness.analysis.delivery import Ledger
     from harness.analysis.latency import Pair, Summary
+    from harness.analysis.recovery import Recovery
     from harness.analysis.timeline import Timeline
     from harness.report.memory import MemoryFinding
     from harness.store.schema import AgentRecord, EventRecord
@@ -116,6 +118,9 @@ class CellFinding:
         state, reasons: what it may be used for, and why.
         agents: its agents by index.
         ledger: its delivery ledger.
+        queued: messages the bus still held after the drain, by workload.
+        deaf: its agents that were connected and yet not served.
+        recoveries: how its operations came through each fault of its timeline.
         latencies: the headline's percentiles by pair.
         succeeded: measured operations that succeeded, by pair.
         timelines: the headline's percentiles second by second, by pair.
@@ -136,6 +141,9 @@ class CellFinding:
     reasons: tuple[str, ...]
     agents: Mapping[int, AgentRecord]
     ledger: Ledger
+    queued: Mapping[str, int]
+    deaf: tuple[Deaf, ...]
+    recoveries: tuple[Recovery, ...]
     latencies: Mapping[Pair, Summary]
     succeeded: Mapping[Pair, int]
     timelines: Mapping[Pair, Timeline]

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Metric", "cell_metrics"]
 
-Kind = Literal["latency", "throughput", "delivery", "memory", "cpu"]
+Kind = Literal["latency", "throughput", "delivery", "recovery", "memory", "cpu"]
 #: Kinds in the order reports show them. Corrections for many comparisons are made within a kind.
-KINDS: tuple[Kind, ...] = ("latency", "throughput", "delivery", "memory", "cpu")
+KINDS: tuple[Kind, ...] = ("latency", "throughput", "delivery", "recovery", "memory", "cpu")
 #: Differences in shares of lost, failed or duplicated messages up to this are of no interest (1 in 1,000).
 _SHARE = 0.001
+#: Differences in times of recovery up to this are of no interest, seconds.
+_RECOVERY_S = 0.5
 #: Role, what its memory is measured on, what its CPU is measured on.
 _ROLES = (
     ("client", "a client process", "all clients"),
@@ -35,7 +37,7 @@ class Metric:
         kind: which question it belongs to.
         subject: what it is measured on: a pair of sites, a workload, a kind of process.
         name: the figure: "p50", "p99", "rate", "lost share", "own memory", "CPU".
-        unit: "ms", "1/s", "share", "MiB", "cores".
+        unit: "ms", "1/s", "share", "s", "MiB", "cores".
         better: which direction is an improvement.
         scale: whether sides are compared by ratio or by difference.
         tolerance: None for the comparison's own, else in the metric's unit.
@@ -57,7 +59,7 @@ class Metric:
 
 def cell_metrics(cell: CellFinding) -> dict[Metric, float]:
     """All figures of a cell; one that could not be measured is left out."""
-    found = [*_latency(cell), *_throughput(cell), *_delivery(cell), *_resources(cell)]
+    found = [*_latency(cell), *_throughput(cell), *_delivery(cell), *_recovery(cell), *_resources(cell)]
     return {metric: value for metric, value in found if math.isfinite(value)}
 
 
@@ -89,6 +91,19 @@ def _delivery(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
         ):
             metric = Metric("delivery", workload, name, "share", scale="difference", tolerance=_SHARE)
             yield metric, count / started
+
+
+def _recovery(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
+    """The worst over all faults; a rate that was not seen back counts as long as it was watched."""
+    for workload in dict.fromkeys(recovery.workload for recovery in cell.recoveries):
+        own = [recovery for recovery in cell.recoveries if recovery.workload == workload and recovery.rate_per_s > 0]
+        if not own:
+            continue
+        for name, value in (
+            ("slowest return to rate", max(recovery.at_least_s for recovery in own)),
+            ("longest interruption", max(recovery.interruption_s for recovery in own)),
+        ):
+            yield Metric("recovery", workload, name, "s", scale="difference", tolerance=_RECOVERY_S), value
 
 
 def _resources(cell: CellFinding) -> Iterator[tuple[Metric, float]]:

@@ -51,8 +51,11 @@ def run_page(findings: Findings) -> str:
             _plots(system_distributions(findings)) + _plots(pair_distributions(findings)),
         ),
         section("time", "Latency over time", _plots(timeline_plots(findings)) + _events(findings)),
+        section("recovery", "Faults and recovery", table("recovery")),
         section("memory", "Memory and CPU", _plots(memory_plots(findings)) + table("resources")),
-        section("delivery-s", "Delivery", table("delivery")),
+        section(
+            "delivery-s", "Delivery", table("delivery") + table("deaf") + table("failures") + table("delivery-pairs")
+        ),
         section(
             "details", "All figures", table("percentiles") + table("doubts") + table("cells") + table("memory-evidence")
         ),

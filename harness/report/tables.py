@@ -96,7 +96,9 @@ class Table:
 
 def run_tables(findings: Findings) -> list[Table]:
     """All tables of a run, in reading order; those without rows are left out."""
+    from harness.report.delivery import deaf_table, failure_table, pair_delivery_table
     from harness.report.memory import memory_tables  # tables of their own, made of this module's Table
+    from harness.report.recovery import recovery_table
     from harness.report.releases import release_tables
 
     tables = [
@@ -104,6 +106,10 @@ def run_tables(findings: Findings) -> list[Table]:
         *memory_tables(findings.memory),
         latency_table(findings),
         delivery_table(findings),
+        deaf_table(findings),
+        recovery_table(findings),
+        failure_table(findings),
+        pair_delivery_table(findings),
         resource_table(findings),
         link_table(findings),
         percentile_table(findings),
@@ -226,18 +232,29 @@ def delivery_table(findings: Findings) -> Table:
                 failures.update(account.failures)
             sums = [
                 sum(getattr(account, name) for account in accounts)
-                for name in ("started", "accepted", "delivered", "lost", "duplicated", "failed", "unfinished")
+                for name in (
+                    "started",
+                    "accepted",
+                    "delivered",
+                    "lost",
+                    "duplicated",
+                    "failed",
+                    "reordered",
+                    "late",
+                    "unfinished",
+                )
             ]
             named = "; ".join(f"{name} {count:,}" for name, count in failures.most_common()) or "none"
-            rows.append((workload, system.label, *sums, named))
+            queued = sum(cell.queued.get(workload, 0) for cell in cells)
+            rows.append((workload, system.label, *sums, queued, named))
     workload_order = list(dict.fromkeys(pair.workload for pair in findings.pair_order))
     rows.sort(key=lambda row: workload_order.index(row[0]) if row[0] in workload_order else len(workload_order))
     return Table(
         "delivery",
         "Delivery",
         "Operations and messages, warm-up included. Accepted: answered, or taken by the bus. Delivered: arrived at "
-        "each receiver it was meant for, each counted once. Lost: accepted and never arrived. Every sum closes, or the "
-        "cell is not valid.",
+        "each receiver it was meant for, each counted once. Lost: accepted and not arrived by the end of the drain; of "
+        "these the bus may still hold some (queued, by its own word). Every sum closes, or the cell is not valid.",
         (
             Column("Workload", "workload"),
             Column("System", "system"),
@@ -247,7 +264,10 @@ def delivery_table(findings: Findings) -> Table:
             Column("Lost", "lost", numbers.count),
             Column("Duplicated", "duplicated", numbers.count),
             Column("Failed", "failed", numbers.count),
+            Column("Reordered", "reordered", numbers.count, detail=True),
+            Column("Late", "late", numbers.count, detail=True),
             Column("Unfinished", "unfinished", numbers.count, detail=True),
+            Column("Still queued", "queued", numbers.count, detail=True),
             Column("Failures by kind", "failures", detail=True),
         ),
         tuple(rows),

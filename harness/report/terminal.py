@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["print_findings", "print_report", "print_table"]
 
 #: Tables a terminal gets, and the width from which it gets their detail columns.
-_SHOWN = ("releases", "memory-verdicts", "latency", "delivery", "resources", "links")
+_SHOWN = ("releases", "memory-verdicts", "latency", "delivery", "deaf", "recovery", "resources", "links")
 _WIDE = 150
 
 

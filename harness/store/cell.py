@@ -30,7 +30,7 @@ class Cell:
 
     Attributes:
         id, system, repetition, point: which cell.
-        state: what it may be used for; only "valid" and "invalid" and "interrupted" cells have rows.
+        state: what it may be used for; planned, unfinished and damaged cells have no rows.
         reasons: why it is in that state.
         record: cell.json, or None where there is none to be trusted.
         path: its directory.
@@ -51,7 +51,7 @@ class Cell:
     @property
     def readable(self) -> bool:
         """Whether it has rows to read."""
-        return self.record is not None and self.state in ("valid", "invalid", "interrupted", "failed")
+        return self.record is not None and self.state in ("valid", "degraded", "invalid", "interrupted", "failed")
 
     @property
     def agents(self) -> dict[int, AgentRecord]:

@@ -18,6 +18,7 @@ __all__ = [
     "MEMORY",
     "NODES_AFTER",
     "NODES_BEFORE",
+    "PROCESS_EVENTS",
     "RUNTIME",
     "SHAPER",
     "STACKS",
@@ -35,8 +36,11 @@ BUS_METRICS_AFTER: Final = "bus_metrics_after"
 LINKS_BEFORE: Final = "links_before"
 LINKS_AFTER: Final = "links_after"
 #: What was done to the links during the load, in order: [{"due_s", "at_s" (load time), "link", "source", "target",
-#: "action", "impairment", "event", "label"}]; see harness.links.player.
+#: "action", "impairment", "event", "label"}]; see harness.lab.player.
 LINK_EVENTS: Final = "link_events"
+#: What was done to bus components and agents during the load, in order: [{"due_s", "at_s" (load time; of a "start":
+#: when it was ready again), "target", "bus" ("" for an agent), "action", "event", "label"}]; harness.lab.disruption.
+PROCESS_EVENTS: Final = "process_events"
 #: {"name": backend, "valid": bool, "why": [...], "load": {...}, ...}: the link shaper's evidence about itself since it
 #: was applied, under "load" that of the load alone; "valid" and "why" judge the load where there was one.
 SHAPER: Final = "shaper"

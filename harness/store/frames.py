@@ -14,6 +14,7 @@ import pandas as pd
 from harness.agent.records import WARMUP
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
 from harness.analysis.leak import METRICS
+from harness.analysis.recovery import RECOVERY_DELIVERY_NEEDS, RECOVERY_OPERATION_NEEDS, outages_in, take_recoveries
 from harness.errors import BadInput
 from harness.store.places import UNKNOWN, by_agent, server_sites
 
@@ -30,9 +31,11 @@ __all__ = [
     "DELIVERY_COLUMNS",
     "LATENCY_COLUMNS",
     "delivery_frame",
+    "failure_frame",
     "growth_frame",
     "latency_frame",
     "ledger_frame",
+    "recovery_frame",
     "sample_frame",
 ]
 
@@ -205,7 +208,7 @@ def sample_frame(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    """One row per client agent; see Run.delivery for the columns. Raises DamagedResult."""
+    """One row per client agent and server site; see Run.delivery for the columns. Raises DamagedResult."""
     rows: list[dict[str, Any]] = []
     for cell in cells:
         if cell.record is None:
@@ -223,10 +226,47 @@ def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
                     "pattern": agent.pattern,
                     "client_site": agent.site,
                     **asdict(row),
+                    "server_site": row.server_site or None,
                     "agent": agent.name,
                     "failures": "; ".join(f"{name}: {count}" for name, count in row.failures.items()),
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def failure_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """One row per client agent and kind of failure; see Run.failures for the columns. Raises DamagedResult."""
+    rows = []
+    for cell in cells:
+        if cell.record is None:
+            continue
+        agents = cell.agents
+        ledger = take_ledger(cell.record, cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS))
+        for kind in ledger.failures:
+            agent = agents[kind.agent]
+            head = {"cell": cell.id, "system": cell.system, "repetition": cell.repetition}
+            who = {"workload": agent.workload, "client_site": agent.site, "agent": agent.name}
+            rows.append({**head, **who, **{k: v for k, v in asdict(kind).items() if k != "agent"}})
+    return pd.DataFrame(rows)
+
+
+def recovery_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """One row per fault, workload and client site; see Run.recovery for the columns. Raises DamagedResult."""
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        if cell.record is None or not outages_in(cell.record):
+            continue
+        found = take_recoveries(
+            cell.record,
+            cell.operations(RECOVERY_OPERATION_NEEDS),
+            cell.deliveries(RECOVERY_DELIVERY_NEEDS),
+            shared_clock=cell.shared_clock,
+        )
+        for recovery in found:
+            values = {key: value for key, value in asdict(recovery).items() if key != "outage"}
+            head = {"cell": cell.id, "system": cell.system, "repetition": cell.repetition}
+            outage = {"fault" if key == "what" else key: value for key, value in asdict(recovery.outage).items()}
+            rows.append({**head, **outage, **values})
     return pd.DataFrame(rows)
 
 

@@ -122,12 +122,22 @@ class Run:
 
     @property
     def delivery(self) -> pd.DataFrame:
-        """The delivery ledger, one row per client agent, warm-up included (a lost message is lost at any time).
+        """The delivery ledger, one row per client agent and the site that served it, warm-up included (a lost message
+        is lost at any time).
 
-        Columns: cell, system, repetition, workload, pattern, client_site, agent, and the counts of
-        harness.analysis.delivery.LedgerRow, with `failures` as "name: count" text.
+        Columns: cell, system, repetition, workload, pattern, client_site, agent, server_site (missing where not known),
+        and the counts of harness.analysis.delivery.LedgerRow, with `failures` as "name: count" text.
         """
         return frames.ledger_frame(self.shown)
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """One row per client agent and kind of failed operations.
+
+        Columns: cell, system, repetition, workload, client_site, agent, name ("phase:Class"), stage ("connect", "send",
+        "wait", "serve", "other"), when ("warm-up", "fault", "measured"), count; see harness.analysis.failures.
+        """
+        return frames.failure_frame(self.shown)
 
     @property
     def memory(self) -> pd.DataFrame:
@@ -137,6 +147,16 @@ class Run:
         anonymous (bytes), fds, threads, sockets, cpu_user_s, cpu_system_s (seconds since the process began).
         """
         return frames.sample_frame(self.shown)
+
+    @property
+    def recovery(self) -> pd.DataFrame:
+        """One row per fault of the timeline, workload and client site of the cells shown: how service came back.
+
+        Columns: cell, system, repetition, fault, kind ("link", "process"), begin_s, end_s (load time; when its cause
+        was over, missing if it stayed), workload, client_site, rate_per_s (before), first_success_s, back_s (from when
+        the cause was over; NaN: not seen), watched_s, interruption_s, failed. See harness.analysis.recovery.
+        """
+        return frames.recovery_frame(self.shown)
 
     @property
     def growth(self) -> pd.DataFrame:

@@ -24,8 +24,11 @@ __all__ = [
     "RunState",
 ]
 
+#: "degraded": an agent died, and only its own results are left out. "invalid": its figures may not be what they seem.
 #: "unfinished": found on disk as running, but its writer is gone. "damaged": files do not hold what they claim.
-CellState = Literal["planned", "running", "valid", "invalid", "failed", "interrupted", "unfinished", "damaged"]
+CellState = Literal[
+    "planned", "running", "valid", "degraded", "invalid", "failed", "interrupted", "unfinished", "damaged"
+]
 RunState = Literal["running", "complete", "interrupted", "failed", "unfinished"]
 
 
@@ -91,7 +94,8 @@ class AgentRecord(_Stored):
         targets: names of the targets by the index its records use.
         failures: failure names; a record's status s > 0 means failures[s - 1].
         counters: totals the agent kept itself, as harness.agent.tally: sent, done, starved, negative, failed by status.
-        facts: what it reported about its process: versions, boot_id, time namespace; `killed` if it was.
+        facts: what it reported about its process: versions, boot_id, time namespace; of one that ended under load
+            `killed: true`, `died_s` (load time at which that was seen) and `planned` (whether the timeline ended it).
         rows: records taken from its file.
         cut_bytes: bytes of an unfinished last record (its process was killed).
         go_ns: the go instant on its own CLOCK_MONOTONIC.

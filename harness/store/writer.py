@@ -191,7 +191,7 @@ class RunWriter:
             raise BadInput(f"no run to go on with ({error.strerror})", where=str(path)) from None
         try:
             run = load_run(path)
-            done = {cell.id for cell in run.all_cells if cell.state in ("valid", "invalid")}
+            done = {cell.id for cell in run.all_cells if cell.state in ("valid", "degraded", "invalid")}
             if len(done) == len(run.all_cells):
                 raise BadInput("nothing is left to run", where=str(path), remedy="start a new run")
         except BaseException:
@@ -404,7 +404,9 @@ class CellWriter:
         )
 
     def finish(self, state: CellState, reasons: Sequence[str] = ()) -> None:
-        """Write cell.json with its final state ("valid", "invalid", "failed", "interrupted") and why. Idempotent."""
+        """Write cell.json with its final state ("valid", "degraded", "invalid", "failed", "interrupted") and why.
+
+        Idempotent."""
         if self._finished:
             return
         self._finished = True

@@ -26,8 +26,9 @@ from harness.stack.shipped import shipped_stack
 class Rig:
     """The lab, its buses, and one stack and adapter to test in it."""
 
-    def __init__(self, lab: Runtime, archive: str, urls: Mapping[str, str]) -> None:
+    def __init__(self, lab: Runtime, archive: str, urls: Mapping[str, str], rabbit: RabbitmqBus) -> None:
         self.lab = lab
+        self.rabbit = rabbit
         self.archive = archive
         self.urls = urls
         self.handles: list[AgentHandle] = []
@@ -134,7 +135,7 @@ def lab_with_buses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             "amqp1": router.url("router"),
             "none": f"loopback://{lab.workdir('host')}/sockets",
         }
-        rig = Rig(lab, archive, urls)
+        rig = Rig(lab, archive, urls, rabbit)
         yield rig
         in_parallel(rig.fleets.values(), FleetHandle.stop)
         router.stop()

@@ -268,3 +268,18 @@ def test_a_scenarios_timeline_is_planned_and_its_faults_have_lines(tmp_path: Pat
         with pytest.raises(BadFile) as caught:
             plan_run(load_scenario(path))
         assert f"{path}:14: {says}" in str(caught.value)
+
+
+def test_every_link_in_turn() -> None:
+    (one,) = [event(at="10s", link="all", partition=True, lasts="5s", apart="20s")]
+    changes = expand([one], LINKS, 100)
+    assert [(c.at_s, c.link, c.action, c.label) for c in changes][::2] == [
+        (10, "ab", "cut", "ab: partition"),
+        (15, "ab", "heal", "ab: partition ends"),
+        (30, "ac", "cut", "ac: partition"),
+        (35, "ac", "heal", "ac: partition ends"),
+    ]
+    assert {c.at_s for c in expand([event(at="1s", link="all", partition=True)], LINKS, 100)} == {1}
+    assert timeline_faults([event(at="80s", link="all", partition=True, lasts="5s", apart="20s")], LINKS, SITES, 100)
+    with pytest.raises(ValidationError, match="one link only"):
+        event(at="1s", link="ab", partition=True, apart="5s")
