@@ -303,7 +303,11 @@ class _Account:
             return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), bool)
         order = np.argsort(seq, kind="stable")
         ordered = seq[order]
-        at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+        if int(ordered[-1]) - int(ordered[0]) == len(ordered) - 1:  # none is missing: numbers tell their place
+            at = wanted.astype(np.intp) - int(ordered[0])
+        else:
+            at = np.searchsorted(ordered, wanted)
+        at = np.clip(at, 0, len(ordered) - 1)
         return order[at], ordered[at] == wanted
 
     def _sites_of_operations(self) -> NDArray[np.int64]:
