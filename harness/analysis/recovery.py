@@ -13,8 +13,9 @@ the load's:
 - interruption: the longest time without any success between the fault and being back (or the next fault).
 
 An operation ends well when its answer arrives; one without an answer when its receiver has it (where clocks are not
-shared: when the bus has taken it). The rate before is that of the last BASELINE_S seconds before the fault, from when
-the fault before was over; warm-up is left out.
+shared: when the bus has taken it). The rate before is that at which operations were due that ended well, over the last
+BASELINE_S seconds before the fault, from when the one before was got over; what a fault before had held up, and came in
+a burst, is not in it. Warm-up is left out.
 """
 
 from __future__ import annotations
@@ -181,8 +182,8 @@ def recover(
         over = outage.begin_s if outage.end_s is None else outage.end_s
         baseline_from = max(sound_from, outage.begin_s - BASELINE_S)
         if outage.begin_s - baseline_from >= _LEAST_BASELINE_S:
-            before = _between(ended_s, baseline_from, outage.begin_s)
-            rate = before / (outage.begin_s - baseline_from)
+            before = (due_s >= baseline_from) & (due_s < outage.begin_s)
+            rate = int(before.sum()) / (outage.begin_s - baseline_from)
         first = _first_after(ended_s, over, horizon)
         back = _back(due_s, ended_s, over, horizon, rate)
         until = horizon if np.isnan(back) else max(over + back, outage.begin_s)
@@ -202,11 +203,6 @@ def recover(
         )
         sound_from = horizon if np.isnan(back) else max(over + back, from_s)
     return found
-
-
-def _between(ordered: NDArray[np.float64], begin: float, end: float) -> int:
-    first, last = np.searchsorted(ordered, [begin, end])
-    return int(last - first)
 
 
 def _first_after(ended_s: NDArray[np.float64], instant: float, horizon: float) -> float:

@@ -88,6 +88,16 @@ def test_a_burst_of_what_was_held_up_is_not_being_back() -> None:
     assert found.back_s == pytest.approx(15.0, abs=0.2)
 
 
+def test_a_burst_after_one_fault_is_not_the_rate_before_the_next() -> None:
+    due, ended, failed_due, failed_ended = stream([])
+    held = (due >= 20) & (due < 30)
+    late = np.where(held, 34.5, ended)
+    outages = [Outage("x", "process", 20, 30), Outage("y", "process", 40, 41)]
+    found = one(outages, due, late, failed_due, failed_ended)
+    assert found[1].rate_per_s == pytest.approx(10, abs=0.2)
+    assert found[1].back_s < 0.2
+
+
 def test_undisturbed() -> None:
     (found,) = one([Outage("x", "link", 20, 25)], *stream([]))
     assert found.failed == 0
