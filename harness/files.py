@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,16 @@ def load_topology(path: Path) -> tuple[Topology, Document]:
     return validate(document, Topology), document
 
 
-def load_scenario(path: Path) -> LoadedScenario:
+def load_scenario(path: Path, changes: Mapping[str, Any] | None = None) -> LoadedScenario:
     """A scenario file and the topology it names, checked as far as possible without planning.
 
+    Args:
+        changes: values by dotted key, put in place of (or beside) what the files say, like those of a sweep.
+
     Raises:
-        BadInput, BadFile: something in either file is wrong.
+        BadInput, BadFile: something in either file is wrong, or a change leads nowhere.
     """
-    return _loaded(read_document(path), path)
+    return _loaded(read_document(path), path, changes or {})
 
 
 def scenario_from_text(text: str, name: str) -> LoadedScenario:
@@ -77,7 +80,13 @@ def scenario_from_text(text: str, name: str) -> LoadedScenario:
     return _loaded(parse_document(text, name), Path())
 
 
-def _loaded(document: Document, path: Path) -> LoadedScenario:
+def _loaded(document: Document, path: Path, changes: Mapping[str, Any] | None = None) -> LoadedScenario:
+    changes = changes or {}
+    inline = not isinstance(document.data.get("topology"), str)
+    of_topology = {key: value for key, value in changes.items() if key.split(".")[0] in TOPOLOGY_KEYS}
+    document = _changed(document, {key: value for key, value in changes.items() if key not in of_topology})
+    if inline and of_topology:
+        document = _changed(document, {f"topology.{key}": value for key, value in of_topology.items()})
     scenario = validate(document, Scenario)
     if isinstance(scenario.topology, Topology):
         topology, topology_document = scenario.topology, document
@@ -88,9 +97,22 @@ def _loaded(document: Document, path: Path) -> LoadedScenario:
                 ("topology",), f"there is no file {scenario.topology!r}", f"a path relative to {path.parent or '.'}"
             )
             raise BadFile((finding,))
-        topology, topology_document = load_topology(target)
+        topology_document = _changed(read_document(target), of_topology)
+        topology = validate(topology_document, Topology)
     stacks = {stack.name: stack for stack in SHIPPED} | dict(scenario.stacks)
     return LoadedScenario(scenario, topology, document, topology_document, stacks)
+
+
+def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
+    """The document with values put at their dotted keys. Raises BadInput for a key that leads nowhere."""
+    data = copy.deepcopy(dict(document.data))
+    for key, value in changes.items():
+        try:
+            substitute(document, key, value, data, document)
+        except BadFile as bad:
+            first = bad.findings[0]
+            raise BadInput(first.what, where=f"--set {key}", expected=first.expected) from None
+    return replace(document, data=data) if changes else document
 
 
 def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[CellPlan, ...]:

@@ -14,10 +14,11 @@ HARNESS = ROOT / "harness"
 
 #: What any part may import.
 EVERYBODYS = {"errors", "plugins"}
-#: What each part may import of the others. A run offers the memory verdicts stored in it, so `store` knows `memory`.
+#: What each part may import of the others. A plan refuses what an agent would, by the agent's own (pure) rules. A run
+#: offers the memory verdicts stored in it, so `store` knows `memory`.
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
-    "plan": {"model"},
+    "plan": {"model", "agent"},
     "agent": set(),
     "runtime": {"plan", "images"},
     "stack": {"model"},

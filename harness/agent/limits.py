@@ -44,10 +44,13 @@ def _check_raw(task: Task) -> None:
         raise TaskError(f"pattern: the {task.adapter} adapter has no {task.pattern}")
     if task.options:
         raise TaskError(f"options: these are for oslo.messaging; the {task.adapter} adapter has none")
+    if task.retry is not None:
+        raise TaskError("retry: reconnection attempts are oslo.messaging's own")
     if task.monitor_s is not None:
         raise TaskError("monitor_s: heartbeats of a call are oslo.messaging's own")
     if task.adapter == "loopback":
         if task.behaviour.requeue_fraction or task.notify.pool is not None:
             raise TaskError("notify: the loopback adapter has no queues to give anything back to, or to share")
-        if task.ttl_s is not None or task.behaviour.ack:
-            raise TaskError("ttl_s, behaviour.ack: the loopback adapter keeps no messages")
+        for key, said in (("ttl_s", task.ttl_s is not None), ("behaviour.ack", bool(task.behaviour.ack))):
+            if said:
+                raise TaskError(f"{key}: the loopback adapter keeps no messages")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["children_of", "cpu_seconds", "descriptors", "memory", "start_time", "threads"]
+__all__ = ["children_of", "cost", "cpu_seconds", "descriptors", "memory", "sample", "start_time", "threads"]
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -92,17 +92,19 @@ def children_of() -> dict[int, list[int]]:
     return children
 
 
-def sample(pid: int) -> dict[str, Any]:
-    """Everything above about one process, as one flat table. Raises OSError if the process is gone."""
+def cost(pid: int) -> dict[str, Any]:
+    """Name, threads and CPU time of one process (some microseconds). Raises OSError if the process is gone."""
     name, fields = _stat(pid)
-    count, sockets = descriptors(pid)
     return {
         "pid": pid,
         "comm": name,
-        **memory(pid),
-        "fds": count,
-        "sockets": sockets,
         "threads": int(fields[17]),
         "cpu_user_s": int(fields[11]) / _TICK,
         "cpu_system_s": int(fields[12]) / _TICK,
     }
+
+
+def sample(pid: int) -> dict[str, Any]:
+    """Everything above about one process, as one flat table. Raises OSError if the process is gone."""
+    count, sockets = descriptors(pid)
+    return {**cost(pid), **memory(pid), "fds": count, "sockets": sockets}

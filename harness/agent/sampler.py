@@ -3,6 +3,7 @@
 Commands, one JSON object per line:
 
     {"watch": {name: pid, ...}}     watch these as well (a name already watched gets a new root process)
+    {"lightly": [name, ...]}        of these read CPU and threads alone, which costs microseconds, not milliseconds
     {"forget": [name, ...]}         watch these no longer
     {"record": path}                write samples to that file as well, one JSON line each
     {"interval_s": 1.0}             time between samples
@@ -10,7 +11,7 @@ Commands, one JSON object per line:
 Messages:
 
     {"type": "sample", "t": s, "name", "pid", "comm", "root": bool, "rss", "pss", "uss", "anonymous", "swap",
-     "fds", "sockets", "threads", "cpu_user_s", "cpu_system_s"}
+     "fds", "sockets", "threads", "cpu_user_s", "cpu_system_s"}     (sampled lightly: no memory, no descriptors)
     {"type": "vanished", "t": s, "name", "pid"}
     {"type": "error", "class", "message", "phase"}
 
@@ -38,6 +39,7 @@ class Sampler:
         self._lock = threading.Lock()
         self._roots: dict[str, int] = {}
         self._known: dict[tuple[str, int], int] = {}
+        self._lightly: set[str] = set()
         self._file: BinaryIO | None = None
         self.interval_s = 1.0
 
@@ -49,7 +51,10 @@ class Sampler:
                     for name, pid in value.items():
                         self._roots[str(name)] = int(pid)
                         self._known[str(name), int(pid)] = _started(int(pid))
+                elif key == "lightly":
+                    self._lightly.update(map(str, value))
                 elif key == "forget":
+                    self._lightly.difference_update(value)
                     for name in value:
                         self._roots.pop(name, None)
                         for seen in [seen for seen in self._known if seen[0] == name]:
@@ -81,7 +86,7 @@ class Sampler:
         if started < 0 or self._known.get((name, pid), started) != started:
             return  # gone, or another process under the same id
         try:
-            sample = proc.sample(pid)
+            sample = proc.cost(pid) if name in self._lightly else proc.sample(pid)
         except (OSError, IndexError, ValueError):
             return
         seen[name, pid] = started

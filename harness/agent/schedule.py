@@ -13,7 +13,8 @@ where N(t) = E_1 + ... + E_i with unit exponential E for Poisson arrivals (the t
 | burst    | size, period_s, [offset_s]              | `size` operations due at the same instant, every period       |
 | closed   | [pause_s], [count]                      | none: the next operation follows the last one (load.py)       |
 
-steps and ramp take `arrivals: "poisson"` for Poisson arrivals.
+steps and ramp take `arrivals: "poisson"` for Poisson arrivals, and `phase`, 0 to below 1, for even ones: the i-th
+operation is then due where N(t) = i + phase, so that many clients of one profile do not send at the same instants.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ __all__ = ["KINDS", "check_schedule", "due_offsets"]
 KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constant": (("rate_per_s",), ("offset_s",)),
     "poisson": (("rate_per_s",), ("offset_s",)),
-    "steps": (("steps",), ("arrivals",)),
-    "ramp": (("from_per_s", "to_per_s"), ("over_s", "arrivals")),
+    "steps": (("steps",), ("arrivals", "phase")),
+    "ramp": (("from_per_s", "to_per_s"), ("over_s", "arrivals", "phase")),
     "burst": (("size", "period_s"), ("offset_s",)),
     "closed": ((), ("pause_s", "count")),
 }
@@ -61,6 +62,8 @@ def check_schedule(schedule: Mapping[str, Any]) -> None:
                 raise ValueError(f"{key}: {value!r} is not a positive whole number")
         else:
             _check_number(key, value, positive=key in ("rate_per_s", "period_s", "over_s"))
+    if not schedule.get("phase", 0.0) < 1.0:
+        raise ValueError("phase: {!r} is not below 1".format(schedule["phase"]))
     if kind == "ramp" and schedule["from_per_s"] == 0 and schedule["to_per_s"] == 0:
         raise ValueError("to_per_s: a ramp from 0 to 0 does nothing")
 
@@ -97,13 +100,14 @@ def due_offsets(schedule: Mapping[str, Any], duration_s: float, seed: int) -> It
     inverse = _inverse(schedule, duration_s)
     poisson = kind == "poisson" or schedule.get("arrivals") == "poisson"
     offset = float(schedule.get("offset_s", 0.0))
-    return _arrivals(_poisson_counts(seed) if poisson else _even_counts(), inverse, offset, end)
+    counts = _poisson_counts(seed) if poisson else _even_counts(float(schedule.get("phase", 0.0)))
+    return _arrivals(counts, inverse, offset, end)
 
 
-def _even_counts() -> Iterator[float]:
+def _even_counts(phase: float) -> Iterator[float]:
     count = 0
     while True:
-        yield float(count)
+        yield count + phase
         count += 1
 
 

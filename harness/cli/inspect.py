@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.changes import changes_option, parse_changes
 from harness.cli.plan_text import plan_lines
 from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
@@ -56,10 +57,11 @@ class _Several(BadInput):
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--system", "systems", multiple=True, metavar="NAME", help="Only this system; may be repeated.")
+@changes_option
 @click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
-def plan(file: Path, systems: tuple[str, ...], as_json: bool) -> None:
+def plan(file: Path, systems: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
     """Show exactly what a scenario will run: nodes, addresses, links, agents, schedule, predicted floors."""
-    cells = plan_run(load_scenario(file), systems=systems)
+    cells = plan_run(load_scenario(file, parse_changes(changes)), systems=systems)
     if as_json:
         click.echo(json.dumps([asdict(cell) for cell in cells], indent=2))
     else:

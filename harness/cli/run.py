@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.changes import changes_option, parse_changes
 from harness.cli.progress import make_observer
 from harness.cli.report import show_run
 from harness.errors import Inconclusive
@@ -29,13 +30,22 @@ __all__ = ["run"]
 )
 @click.option("--links", default="auto", show_default=True, metavar="NAME", help="Link backend: auto, netem, nfqueue.")
 @click.option("--system", "systems", multiple=True, metavar="NAME", help="Only this system; may be repeated.")
+@changes_option
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Results directory."
 )
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines, for machines.")
-def run(scenario: Path, runtime: str, links: str, systems: tuple[str, ...], results: Path, as_json: bool) -> None:
+def run(
+    scenario: Path,
+    runtime: str,
+    links: str,
+    systems: tuple[str, ...],
+    changes: tuple[str, ...],
+    results: Path,
+    as_json: bool,
+) -> None:
     """Run a scenario, print the answer, write the report; all of it goes to results/SCENARIO/RUN."""
-    loaded = load_scenario(scenario)
+    loaded = load_scenario(scenario, parse_changes(changes))
     settings = RunSettings(
         results=results, runtime=runtime, links=links, systems=systems, command=("harness", *sys.argv[1:])
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,9 +270,13 @@ class SamplerHandle:
         name = f"sampler at {node}"
         return cls(Conversation(name, process, log_tail=lambda: lab.log_text(log), unasked=unasked), errors)
 
-    def watch(self, processes: Mapping[str, int]) -> None:
-        """Sample these processes (pids as the node sees them) and their descendants from now on."""
-        self.talk.tell({"watch": dict(processes)})
+    def watch(self, processes: Mapping[str, int], *, lightly: Collection[str] = ()) -> None:
+        """Sample these processes (pids as the node sees them) and their descendants from now on.
+
+        Args:
+            lightly: names of those whose memory and descriptors are not read.
+        """
+        self.talk.tell({"watch": dict(processes), "lightly": [name for name in processes if name in lightly]})
 
     def forget(self, names: Iterable[str]) -> None:
         """Sample these no longer."""

@@ -28,6 +28,7 @@ from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
 from harness.lab.casualties import Casualties
+from harness.lab.crew import crew, patience_s, sampled_lightly
 from harness.lab.disruption import Disruption, process_event
 from harness.lab.load import LoadWatch
 from harness.lab.memory import MemoryBench, run_doses
@@ -53,8 +54,6 @@ from harness.store.writer import CellWriter
 __all__ = ["CellSettings", "run_cell"]
 
 _RECORDS = "records.bin"
-#: How long an agent may take to disconnect politely, seconds; the lab is removed in any case.
-_STOP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,30 +202,19 @@ class _Cell:
 
     @contextlib.contextmanager
     def _agents(self, archive: Mapping[str, str]) -> Iterator[Mapping[int, AgentHandle]]:
-        self.say(f"starting {len(self.plan.agents)} agents")
-        agents: dict[int, AgentHandle] = {}
-        try:
-            for plan in self.plan.agents:
-                environment = self.settings.environments[plan.stack]
-                agents[plan.index] = AgentHandle.start(
-                    self.lab,
-                    plan.node,
-                    plan.name,
-                    str(environment.python),
-                    archive[plan.node],
-                    env=self.settings.stack_env[plan.stack],
-                )
-            in_parallel(agents.values(), lambda agent: agent.hello())
-            yield agents
-        finally:
-            self.say("stopping agents")
-            in_parallel(agents.values(), lambda agent: agent.stop(_STOP_S))
+        plans, settings = self.plan.agents, self.settings
+        self.say(f"starting {len(plans)} agents")
+        with crew(self.lab, plans, archive, settings.environments, settings.stack_env) as agents:
+            try:
+                yield agents
+            finally:
+                self.say("stopping agents")
 
     def _prepare(self, agents: Mapping[int, AgentHandle], buses: Mapping[str, Bus]) -> None:
         def prepare(plan: AgentPlan) -> None:
             record = f"{self.lab.workdir(plan.node)}/{plan.name}.{_RECORDS}"
             url = buses[plan.bus].url(plan.bus_node)
-            agents[plan.index].prepare({**plan.task, "url": url, "record": record})
+            agents[plan.index].prepare({**plan.task, "url": url, "record": record}, patience_s(len(self.plan.agents)))
 
         for role in ("server", "client"):
             self.say(f"connecting {role}s")
@@ -250,8 +238,11 @@ class _Cell:
                 if processes:
                     samplers[node] = SamplerHandle.start(self.lab, node, archive[node], watch.sample)
             self._prepare(agents, buses)
+            lightly = sampled_lightly(self.plan.agents)
             for node, sampler in samplers.items():
-                sampler.watch(watched[node])
+                sampler.watch(watched[node], lightly=lightly)
+            if lightly:
+                self.writer.note(f"{len(lightly)} forked agents were sampled for CPU alone, not for memory")
             yield watch
             for sampler in samplers.values():
                 for error in sampler.errors:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.memory import MemorySpec
 from harness.model.quantities import Duration
-from harness.model.stack import StackName, StackSpec
+from harness.model.stack import Adapter, StackName, StackSpec
 from harness.model.timeline import TimelineEvent
 from harness.model.topology import Topology
 from harness.model.workload import Workload
@@ -25,6 +25,16 @@ class BusUse(Frozen):
 
     bus: BusSpec = Field(description="the bus")
     stack: StackName = Field(description="the stack of its clients and servers")
+    adapter: Adapter | None = Field(
+        default=None, description="client library of its clients and servers; default: the stack's first"
+    )
+
+
+#: A bus, or the name of another one of the same system, which is then meant by both names.
+BusOrName = Annotated[
+    Annotated[BusUse, Tag("bus")] | Annotated[Name, Tag("name")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "bus"),
+]
 
 
 class System(Frozen):
@@ -32,23 +42,43 @@ class System(Frozen):
 
     bus: BusSpec | None = Field(default=None, description="the one bus of this system")
     stack: StackName | None = Field(default=None, description="the stack of its clients and servers")
-    buses: dict[Name, BusUse] = Field(default_factory=dict, description="several buses, by the name workloads use")
+    adapter: Adapter | None = Field(
+        default=None, description="client library of its clients and servers; default: the stack's first"
+    )
+    buses: dict[Name, BusOrName] = Field(
+        default_factory=dict,
+        description="several buses, by the name workloads use; the name of another one means that the two are one bus",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> System:
-        if self.buses and (self.bus is not None or self.stack is not None):
+        if self.buses and (self.bus is not None or self.stack is not None or self.adapter is not None):
             raise refuse(Fault(("buses",), "a system has either one bus or several", "bus and stack, or buses"))
         if not self.buses and self.bus is None:
             raise refuse(Fault((), "a system needs a bus", "bus and stack, or buses"))
         if self.bus is not None and self.stack is None:
             raise refuse(Fault((), "a system needs a stack for its clients", "stack: NAME"))
+        real = [name for name, use in self.buses.items() if isinstance(use, BusUse)]
+        faults = [
+            unknown_name(("buses", name), "bus described in this system called", use, real)
+            for name, use in self.buses.items()
+            if isinstance(use, str) and use not in real
+        ]
+        if faults:
+            raise refuse(*faults)
         return self
 
     def uses(self) -> Mapping[str, BusUse]:
-        """All its buses by name; a single one is called "main"."""
+        """All its buses by name, each once; a single one is called "main"."""
         if self.buses:
-            return self.buses
-        return {"main": BusUse.model_construct(bus=self.bus, stack=self.stack)}
+            return {name: use for name, use in self.buses.items() if isinstance(use, BusUse)}
+        return {"main": BusUse.model_construct(bus=self.bus, stack=self.stack, adapter=self.adapter)}
+
+    def bus_names(self) -> Mapping[str, str]:
+        """Every name a workload may use, and the name in `uses` of the bus it means."""
+        if not self.buses:
+            return {"main": "main"}
+        return {name: use if isinstance(use, str) else name for name, use in self.buses.items()}
 
 
 class Load(Frozen):
@@ -86,6 +116,13 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
+    scale: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="so many times the clients of every workload (with targets: per-client their servers too; of a "
+        "fanout to a shared target the servers instead)",
+    )
     memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
     timeline: tuple[TimelineEvent, ...] = Field(
@@ -108,7 +145,7 @@ class Scenario(Frozen):
         if not self.workloads and self.memory is None:
             faults.append(Fault((), "a scenario needs something to do", "workloads, or memory, or both"))
         for system_name, system in self.systems.items():
-            uses = system.uses()
+            uses = system.bus_names()
             if self.memory is not None and self.memory.bus is not None and self.memory.bus not in uses:
                 fault = unknown_name(
                     ("memory", "bus"), f"bus in system {system_name!r} called", self.memory.bus, list(uses)

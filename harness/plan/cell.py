@@ -221,6 +221,7 @@ class AgentPlan:
         stack: name of its stack.
         adapter: "oslo", "kombu", "proton" or "loopback".
         task: the agent-side description of the work, plain JSON (see harness.agent.task).
+        processes: "exec": a fresh process; "fork": forked from one that has the client library loaded.
     """
 
     index: int
@@ -234,6 +235,7 @@ class AgentPlan:
     stack: str
     adapter: str
     task: Mapping[str, Any]
+    processes: Literal["exec", "fork"] = "exec"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,14 @@ from harness.plan.cell import (
     Phases,
     ProcessChange,
 )
+from harness.plan.limits import adapter_fault, stall_faults, task_fault
 from harness.plan.links import directed_links
 from harness.plan.memory import MemoryPlan, Place, dose_agents, dose_faults, plan_memory
 from harness.plan.process_events import expand_process_events, process_event_faults, targets_of
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
+from harness.plan.seats import Seat, seats_of
 from harness.plan.seeds import derive
-from harness.plan.tasks import client_task, server_task, topic_name
+from harness.plan.tasks import TaskMaker
 from harness.plan.timeline import expand, timeline_faults
 
 __all__ = ["Impossible", "cell_order", "plan_cell"]
@@ -155,6 +157,7 @@ class _Builder:
         }
         self._nodes: dict[str, NodePlan] = {}
         self.buses = {name: self._bus(name) for name in self.spec.uses()}
+        self.seats = {name: seats_of(name, spec.scaled(scenario.scale)) for name, spec in scenario.workloads.items()}
         for workload in scenario.workloads.values():
             for site in sorted({*workload.clients, *workload.servers}, key=list(self.sites).index):
                 self._node(f"host-{site}", site, "host", self.scenario.hosts)
@@ -163,7 +166,7 @@ class _Builder:
         """The scenario's doses, for the agents of this system; makes their nodes."""
         spec = self.scenario.memory
         assert spec is not None
-        name = spec.bus or next(iter(self.spec.uses()))
+        name = self.spec.bus_names()[spec.bus] if spec.bus else next(iter(self.spec.uses()))
         client = spec.client or next(iter(self.sites))
         places = []
         for key, site in (("client", client), ("server", spec.server or client)):
@@ -215,7 +218,7 @@ class _Builder:
         base: tuple[str | int, ...] = ("systems", self.system)
         if self.spec.bus is not None:
             yield (*base, "bus", "at"), list(self.spec.bus.at)
-        for name, use in self.spec.buses.items():
+        for name, use in self.spec.uses().items() if self.spec.buses else ():
             yield (*base, "buses", name, "bus", "at"), list(use.bus.at)
         for name, workload in self.scenario.workloads.items():
             yield ("workloads", name, "clients"), list(workload.clients)
@@ -290,73 +293,93 @@ class _Builder:
 
     def agents(self) -> Iterator[AgentPlan]:
         """Servers first: they must listen before anyone calls."""
-        total = sum(sum(w.clients.values()) + sum(w.servers.values()) for w in self.scenario.workloads.values())
+        total = sum(len(seats.clients) + len(seats.servers) for seats in self.seats.values())
         if total > _MAX_AGENTS:
             self.faults.append(Fault(("workloads",), f"{total} agents in one cell", f"at most {_MAX_AGENTS}"))
             return
+        makers = {name: maker for name in self.seats if (maker := self._maker(name)) is not None}
         index = 0
-        load, seed = self.scenario.load, self.seed
         for role in ("server", "client"):
-            for workload, spec in self.scenario.workloads.items():
-                stack = self.stacks[self.spec.uses()[spec.bus].stack]
-                placed = spec.servers if role == "server" else spec.clients
-                count = sum(placed.values())
-                identities = [(site, k) for site, number in placed.items() for k in range(1, number + 1)]
-                for position, (site, k) in enumerate(identities):
-                    name = f"{workload}-{role}-{site}-{k}"
-                    component = attach(self.buses[spec.bus], site, self.distances)
-                    if component is None and self.buses[spec.bus].nodes:
-                        at = ("workloads", workload, f"{role}s", site)
-                        what = f"no component of bus {spec.bus!r} can be reached from {site!r}"
-                        self.faults.append(Fault(at, what, "links in both directions"))
+            for workload, maker in makers.items():
+                seats = self.seats[workload].servers if role == "server" else self.seats[workload].clients
+                for position, seat in enumerate(seats):
+                    component = self._component(workload, role, seat)
+                    if component is None:
                         continue
                     task = (
-                        server_task(name, index, workload, spec, site, stack, load, seed)
+                        maker.server(seat, index)
                         if role == "server"
-                        else client_task(name, index, position / count, workload, spec, site, stack, load, seed)
+                        else maker.client(seat, index, position / len(seats))
                     )
+                    if position == 0 and (fault := task_fault(self.system, workload, task)) is not None:
+                        self.faults.append(fault)  # the other agents of the workload are like the first
                     yield AgentPlan(
                         index=index,
-                        name=name,
-                        node=f"host-{site}",
-                        site=site,
+                        name=seat.name,
+                        node=f"host-{seat.site}",
+                        site=seat.site,
                         role="server" if role == "server" else "client",
                         workload=workload,
-                        bus=spec.bus,
-                        bus_node=component.name if component else "",
-                        stack=stack.name,
-                        adapter=stack.adapters[0],
+                        bus=self._bus_of(workload),
+                        bus_node=component,
+                        stack=maker.stack.name,
+                        adapter=maker.adapter,
                         task=task,
+                        processes=maker.spec.processes,
                     )
                     index += 1
 
+    def _bus_of(self, workload: str) -> str:
+        """The name in `buses` of the bus a workload uses."""
+        return self.spec.bus_names()[self.scenario.workloads[workload].bus]
+
+    def _maker(self, workload: str) -> TaskMaker | None:
+        """What makes a workload's tasks; None, the fault being noted, where its client library cannot be used."""
+        spec, use = self.scenario.workloads[workload], self.spec.uses()[self._bus_of(workload)]
+        stack = self.stacks[use.stack]
+        adapter = spec.adapter or use.adapter or stack.adapters[0]
+        self.faults += stall_faults(workload, spec, self.scenario.load)
+        if (fault := adapter_fault(workload, adapter, stack, use.bus.kind)) is not None:
+            self.faults.append(fault)
+            return None
+        seats = self.seats[workload]
+        total = len(seats.clients) + len(seats.servers)
+        return TaskMaker(workload, spec, total, adapter, stack, self.scenario.load, self.seed)
+
+    def _component(self, workload: str, role: str, seat: Seat) -> str | None:
+        """The component an agent connects to, "" where the bus has none; None, the fault being noted, for no way."""
+        bus = self.buses[self._bus_of(workload)]
+        component = attach(bus, seat.site, self.distances)
+        if component is None and bus.nodes:
+            at = ("workloads", workload, f"{role}s", seat.site)
+            what = f"no component of bus {bus.name!r} can be reached from {seat.site!r}"
+            self.faults.append(Fault(at, what, "links in both directions"))
+            return None
+        return component.name if component else ""
+
     def pairs(self) -> Iterator[PairPlan]:
-        for name, spec in self.scenario.workloads.items():
-            bus = self.buses[spec.bus]
-            for client_site in spec.clients:
-                servers = [client_site] if spec.targets == "per-site" else list(spec.servers)
+        """Who sends to whom, and the least time that takes."""
+        for name, seats in self.seats.items():
+            spec = self.scenario.workloads[name]
+            bus = self.buses[self._bus_of(name)]
+            seen: dict[tuple[str, str, str], PairPlan] = {}
+            for client_site, meeting, sites in seats.reached():
                 try:
-                    servers = list(
-                        reached_servers(bus, client_site, servers, spec.pattern == "rpc-fanout", self.distances)
-                    )
-                    paths = {site: message_path(bus, client_site, site, self.distances) for site in servers}
+                    sites = reached_servers(bus, client_site, sites, spec.pattern == "rpc-fanout", self.distances)
+                    paths = {site: message_path(bus, client_site, site, self.distances) for site in sites}
                 except LookupError:
                     continue  # the agent that cannot reach its bus has been reported
                 for server_site, path in paths.items():
-                    try:
-                        floor = one_way(path, self.distances)
-                        if spec.round_trip:
-                            floor += one_way(path[::-1], self.distances)
-                    except LookupError:
-                        at = ("workloads", name, "clients", client_site)
-                        self.faults.append(Fault(at, f"no link along {' - '.join(path)}", "a link between neighbours"))
-                        continue
-                    yield PairPlan(
-                        name,
-                        client_site,
-                        server_site,
-                        topic_name(name, spec, server_site),
-                        path,
-                        floor,
-                        spec.round_trip,
-                    )
+                    key = (client_site, server_site, meeting.topic)
+                    if key not in seen and (floor := self._floor(name, client_site, path, spec.round_trip)) is not None:
+                        seen[key] = PairPlan(name, *key, path, floor, spec.round_trip)
+            yield from seen.values()
+
+    def _floor(self, workload: str, client_site: str, path: Sequence[str], round_trip: bool) -> float | None:
+        """The least time along a path and, for a round trip, back; None, the fault being noted, without links."""
+        try:
+            return one_way(path, self.distances) + (one_way(path[::-1], self.distances) if round_trip else 0.0)
+        except LookupError:
+            at = ("workloads", workload, "clients", client_site)
+            self.faults.append(Fault(at, f"no link along {' - '.join(path)}", "a link between neighbours"))
+            return None

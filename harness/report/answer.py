@@ -12,7 +12,9 @@ from harness.report import numbers
 from harness.report.compare_text import contrast_sentences
 from harness.report.compared import compare_systems
 from harness.report.delivery import deaf_sentences
+from harness.report.fanout import fanout_sentences
 from harness.report.findings import point_texts
+from harness.report.growth import growth_sentences
 from harness.report.memory import memory_sentences
 from harness.report.recovery import recovery_sentences
 from harness.report.releases import release_sentences
@@ -26,6 +28,22 @@ __all__ = ["Answer", "answer", "warnings_of"]
 
 #: Medians within this factor of each other are called alike in a sentence (never in a verdict).
 _ALIKE = 1.15
+#: One operation of a pattern, in words.
+_OPERATIONS = {
+    "rpc-call": "a call",
+    "rpc-cast": "a cast",
+    "rpc-fanout": "a fanout",
+    "notify": "a notification",
+    "churn-connect": "connecting and disconnecting",
+    "churn-transport": "a transport made for one call",
+    "churn-cast": "a transport made for one cast",
+    "churn-client": "a call by a new client",
+    "churn-topic": "a cast to a new topic",
+    "churn-link": "opening and closing a link",
+    "churn-blocking": "a blocking connection made and closed",
+    "churn-server": "starting and stopping a server",
+    "churn-listener": "starting and stopping a listener",
+}
 #: How many pairs the sentences name before pointing at the table.
 _MOST_PAIRS = 3
 
@@ -73,6 +91,8 @@ def _sentences(findings: Findings) -> list[str]:
         *doses,
         *_contrasts(findings),
         *_along(findings),
+        *growth_sentences(findings.growth),
+        *fanout_sentences(findings.fanouts),
         *_verdicts(findings),
         *_floors(findings),
         _delivery(findings),
@@ -183,9 +203,7 @@ def _median(finding: PairFinding) -> str:
 
 def _who(finding: PairFinding) -> str:
     pair = finding.pair
-    what = {"rpc-call": "a call", "notify": "a notification", "rpc-cast": "a cast", "rpc-fanout": "a fanout"}.get(
-        pair.pattern, "an operation"
-    )
+    what = _OPERATIONS.get(pair.pattern, "an operation")
     if pair.server_site == pair.client_site:
         return f"{what} from {pair.client_site} to a server at its own site ({pair.workload})"
     to = f" to {pair.server_site}" if pair.server_site else ""

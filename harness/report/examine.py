@@ -13,6 +13,9 @@ from harness.analysis.casualties import of_the_living
 from harness.analysis.compatibility import parts_of
 from harness.analysis.deafness import find_deaf
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, still_queued, take_ledger
+from harness.analysis.fanout import DELIVERY_NEEDS as FANOUT_DELIVERIES
+from harness.analysis.fanout import OPERATION_NEEDS as FANOUT_OPERATIONS
+from harness.analysis.fanout import Fanout, take_fanouts
 from harness.analysis.grouping import group_rows
 from harness.analysis.latency import Pair, PairSamples, Summary, merge, summarise
 from harness.analysis.quantiles import nines_grid, quantiles
@@ -22,7 +25,9 @@ from harness.analysis.soundness import below_floor, generator_saturated, unstead
 from harness.analysis.timeline import Timeline, per_window
 from harness.errors import DamagedResult
 from harness.memory.stored import is_memory_cell, stored_result, system_label
+from harness.report.fanout import FanoutFinding, fanout_findings
 from harness.report.findings import CellFinding, Doubt, Findings, LinkFinding, PairFinding, System
+from harness.report.growth import LoadFigures, find_growth, load_figures
 from harness.report.memory import MemoryFinding
 from harness.report.numbers import natural
 from harness.report.provenance import provenance
@@ -52,6 +57,8 @@ def examine(run: Run) -> Findings:
     systems: list[System] = []
     pairs: list[PairFinding] = []
     cells: list[CellFinding] = []
+    fanouts: list[FanoutFinding] = []
+    loads: list[LoadFigures] = []
     resolved = _resolved(run)
     for group in _groups(run, list(resolved.get("systems") or ())):
         sound = [cell for cell in group if cell.state in ("valid", "degraded")]
@@ -70,6 +77,8 @@ def examine(run: Run) -> Findings:
         systems.append(system)
         cells += [finding for _, finding, _ in read]
         pairs += _pair_findings(system, read)
+        fanouts += fanout_findings(system, [_fanouts(cell) for cell, _, _ in read])
+        loads += load_figures(system, [(finding, samples) for _, finding, samples in read], fanouts)
     first = next((cell.record for cell in run.all_cells if cell.record), None)
     memory = _memory(run, problems)
     return Findings(
@@ -87,6 +96,8 @@ def examine(run: Run) -> Findings:
         problems=tuple(problems),
         provenance=provenance(run),
         memory=memory,
+        fanouts=tuple(fanouts),
+        growth=find_growth(loads, int(run.manifest.host.get("cpus") or 0)),
         title=str(resolved.get("title") or ""),
         stand_ins=tuple(
             dict.fromkeys(cell.system for cell in run.all_cells if cell.record and _stands_in(cell.record))
@@ -196,6 +207,12 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
         notes=tuple(record.notes),
     )
     return finding, samples
+
+
+def _fanouts(cell: Cell) -> Mapping[str, Fanout]:
+    if cell.record is None or not cell.shared_clock or all(a.pattern != "rpc-fanout" for a in cell.record.agents):
+        return {}
+    return take_fanouts(cell.record, cell.operations(FANOUT_OPERATIONS), cell.deliveries(FANOUT_DELIVERIES))
 
 
 def _processes(cell: Cell, record: CellRecord) -> pd.DataFrame:

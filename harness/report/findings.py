@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.analysis.latency import Pair, Summary
     from harness.analysis.recovery import Recovery
     from harness.analysis.timeline import Timeline
+    from harness.report.fanout import FanoutFinding
+    from harness.report.growth import GrowthFinding
     from harness.report.memory import MemoryFinding
     from harness.store.schema import AgentRecord, EventRecord
 
@@ -188,6 +190,8 @@ class Findings:
     provenance: Mapping[str, Mapping[str, Any]]
     title: str = ""
     memory: tuple[MemoryFinding, ...] = ()
+    fanouts: tuple[FanoutFinding, ...] = ()
+    growth: tuple[GrowthFinding, ...] = ()
     stand_ins: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 

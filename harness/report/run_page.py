@@ -14,6 +14,7 @@ from harness.report.page import Section, facts_html, page, plots_html, section, 
 from harness.report.plots.distribution import pair_distributions, system_distributions
 from harness.report.plots.floors import floor_plots
 from harness.report.plots.forest import forest_plots
+from harness.report.plots.growth import growth_plots
 from harness.report.plots.memory import memory_plots
 from harness.report.plots.site_map import site_map
 from harness.report.plots.sweep import sweep_plots
@@ -41,9 +42,11 @@ def run_page(findings: Findings) -> str:
     sections: list[Section] = [
         section("releases", "Release by release", table("releases")),
         section("leaks", "Does the client leak", table("memory-verdicts") + table("memory-attribution")),
+        section("growth", "Growth of the load", _plots(growth_plots(findings)) + table("growth")),
         section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
         section("verdicts", "System against system", _verdicts(findings)),
         section("sweep", "Along the sweep", _plots(sweep_plots(findings))),
+        section("fanouts", "Fanouts", table("fanouts")),
         section("map", "Sites and links", _plots([chart] if chart else []) + table("links")),
         section(
             "distribution",

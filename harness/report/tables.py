@@ -97,14 +97,18 @@ class Table:
 def run_tables(findings: Findings) -> list[Table]:
     """All tables of a run, in reading order; those without rows are left out."""
     from harness.report.delivery import deaf_table, failure_table, pair_delivery_table
-    from harness.report.memory import memory_tables  # tables of their own, made of this module's Table
+    from harness.report.fanout import fanout_tables  # tables of their own, made of this module's Table
+    from harness.report.growth import growth_tables
+    from harness.report.memory import memory_tables
     from harness.report.recovery import recovery_table
     from harness.report.releases import release_tables
 
     tables = [
         *release_tables(findings),
         *memory_tables(findings.memory),
+        *growth_tables(findings),
         latency_table(findings),
+        *fanout_tables(findings),
         delivery_table(findings),
         deaf_table(findings),
         recovery_table(findings),

@@ -12,7 +12,7 @@ from harness.agent.records import NOBODY
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.store.schema import AgentRecord, CellRecord
+    from harness.store.schema import CellRecord
 
 __all__ = ["UNKNOWN", "by_agent", "server_sites", "target_names"]
 
@@ -55,19 +55,15 @@ def server_sites(
     clients = [a for a in record.agents if a.role == "client"]
     width = max((len(a.targets) for a in clients), default=0) + 1
     planned = np.full((max((a.index for a in clients), default=0) + 1, width), UNKNOWN, np.int16)
+    sites_of: dict[tuple[str, str, str | None], set[str]] = {}
+    for pair in record.pairs:
+        for name in (pair.target, None):  # None: any target
+            sites_of.setdefault((pair.workload, pair.client_site, name), set()).add(pair.server_site)
     for client in clients:
         for index in range(width):
-            planned[client.index, index] = _planned_site(record, client, index, codes)
+            name = client.targets[index] if index < len(client.targets) else None
+            found = sites_of.get((client.workload, client.site, name), set())
+            planned[client.index, index] = codes[next(iter(found))] if len(found) == 1 else UNKNOWN
     row = np.minimum(agent, planned.shape[0] - 1)
     column = np.minimum(target, width - 1)
     return np.where(served == UNKNOWN, planned[row, column], served)
-
-
-def _planned_site(record: CellRecord, client: AgentRecord, target: int, codes: Mapping[str, int]) -> int:
-    name = client.targets[target] if target < len(client.targets) else None
-    found = {
-        pair.server_site
-        for pair in record.pairs
-        if pair.workload == client.workload and pair.client_site == client.site and name in (pair.target, None)
-    }
-    return codes[found.pop()] if len(found) == 1 else UNKNOWN

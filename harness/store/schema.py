@@ -90,7 +90,8 @@ class AgentRecord(_Stored):
     """An agent: what was planned (see harness.plan.cell.AgentPlan) and what it said of itself.
 
     Attributes:
-        pattern: what its workload does: "rpc-call", "rpc-cast", "rpc-fanout", "notify", "churn".
+        pattern: what its workload does, e.g. "rpc-call" (harness.agent.task.PATTERNS).
+        processes: "exec", a fresh process, or "fork", forked from one that had the client library loaded.
         targets: names of the targets by the index its records use.
         failures: failure names; a record's status s > 0 means failures[s - 1].
         counters: totals the agent kept itself, as harness.agent.tally: sent, done, starved, negative, failed by status.
@@ -112,6 +113,7 @@ class AgentRecord(_Stored):
     stack: str
     adapter: str
     task: dict[str, Any] = Field(default_factory=dict)
+    processes: Literal["exec", "fork"] = "exec"
     pattern: str
     targets: list[str] = Field(default_factory=list)
     failures: list[str] = Field(default_factory=list)

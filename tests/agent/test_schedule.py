@@ -91,6 +91,21 @@ def test_steps_follow_one_another_and_the_last_one_stays() -> None:
     assert counts == pytest.approx([10, 0, 50, 50], abs=1)
 
 
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"kind": "ramp", "from_per_s": 0, "to_per_s": 50},
+        {"kind": "steps", "steps": [{"rate_per_s": 5, "duration_s": 1}, {"rate_per_s": 20, "duration_s": 1}]},
+    ],
+    ids=lambda profile: profile["kind"],
+)
+def test_clients_of_one_profile_with_different_phases_take_turns(profile: dict[str, Any]) -> None:
+    first = list(due_offsets(profile, 2.0, 0))
+    second = list(due_offsets({**profile, "phase": 0.5}, 2.0, 0))
+    merged = sorted([(offset, 1) for offset in first] + [(offset, 2) for offset in second])
+    assert [who for _, who in merged] == [1, 2] * len(second)
+
+
 def test_a_burst_is_due_at_one_instant() -> None:
     assert (
         list(due_offsets({"kind": "burst", "size": 3, "period_s": 1.0}, 2.5, 0))
@@ -124,6 +139,8 @@ def test_poisson_arrivals_have_mean_and_spread_of_a_poisson_process(rate: float,
         ({"kind": "steps", "steps": [{"rate_per_s": 1}]}, "steps"),
         ({"kind": "ramp", "from_per_s": 0, "to_per_s": 0}, "to_per_s"),
         ({"kind": "ramp", "from_per_s": 0, "to_per_s": 1, "arrivals": "odd"}, "arrivals"),
+        ({"kind": "ramp", "from_per_s": 0, "to_per_s": 1, "phase": 1}, "phase"),
+        ({"kind": "constant", "rate_per_s": 1, "phase": 0.5}, "phase"),
     ],
 )
 def test_what_is_no_schedule_is_refused_by_key(schedule: dict[str, Any], key: str) -> None:

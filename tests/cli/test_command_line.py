@@ -70,6 +70,14 @@ def test_plan_is_whole_and_json_is_the_same_plan() -> None:
     assert "160ms there and back" in text
 
 
+def test_one_parameter_scales_a_scenario_and_any_value_can_be_set() -> None:
+    scaled = ("--set", "scale=3", "--set", "links.core-edge.rtt=50ms", "--set", "load={warmup: 1s, duration: 9s}")
+    cells = json.loads(harness("plan", "scenarios/tc2.yaml", "--system", "amqp1", *scaled, "--json").stdout)
+    assert [len(cell["agents"]) for cell in cells] == [6, 12, 24, 48, 96, 192]
+    assert {pair["floor_s"] for cell in cells for pair in cell["pairs"]} == {0.05}
+    assert cells[0]["phases"] == {"warmup_s": 1.0, "duration_s": 9.0, "drain_s": 10.0}
+
+
 @pytest.mark.parametrize("kind", ["scenario", "topology"])
 def test_schema_is_a_json_schema(kind: str) -> None:
     schema = json.loads(harness("schema", kind).stdout)
@@ -85,6 +93,9 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["run", "no-such-file.yaml"], 2, "cannot be read"),
         (["run", "scenarios"], 2, "cannot be read"),
         (["plan", "scenarios/quickstart.yaml", "--system", "kafka"], 2, "no system 'kafka'"),
+        (["plan", "scenarios/tc1.yaml", "--set", "scale"], 2, "does not say what becomes what"),
+        (["plan", "scenarios/tc1.yaml", "--set", "workload.call.rate=2/s"], 2, "--set workload.call.rate"),
+        (["plan", "scenarios/tc1.yaml", "--set", "scale=0"], 2, "greater than or equal to 1"),
         (["run", "scenarios/loopback.yaml", "--runtime", "moon"], 2, "no runtime 'moon'"),
         (["run", "scenarios/loopback.yaml", "--runtime", "fake", "--links", "string"], 2, "no link backend"),
         (["run", "scenarios/quickstart.yaml", "--runtime", "fake"], 2, "fake runtime has no network"),

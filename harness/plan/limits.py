@@ -1,0 +1,71 @@
+"""What a workload asks of a bus, driver or adapter that cannot do it: refused before anything runs, and located."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.agent.limits import check_limits
+from harness.agent.task import Task, TaskError
+from harness.model.faults import Fault
+from harness.model.scenario import Load
+from harness.model.stack import StackSpec
+from harness.model.workload import Workload
+
+__all__ = ["adapter_fault", "stall_faults", "task_fault"]
+
+At = tuple[str | int, ...]
+
+#: Where a key of a task stands in a workload.
+_WHERE: Mapping[str, At] = {
+    "driver": ("adapter",),
+    "notify": ("notify",),
+    "notify.pool": ("notify", "pools"),
+    "behaviour.requeue_fraction": ("server", "requeues"),
+    "behaviour.ack": ("server", "acknowledge"),
+    "ttl_s": ("ttl",),
+    "monitor_s": ("monitor",),
+    "retry": ("retry",),
+    "pattern": ("pattern",),
+    "options": ("options",),
+    "payload": ("payload",),
+    "schedule": ("schedule",),
+}
+#: Adapters whose traffic does not go over a bus of the system.
+_WITHOUT_BUS = ("loopback",)
+
+
+def adapter_fault(workload: str, adapter: str, stack: StackSpec, bus_kind: str) -> Fault | None:
+    """Why a workload cannot use that client library; None if it can."""
+    at = ("workloads", workload, "adapter")
+    if adapter not in stack.adapters:
+        what = f"stack {stack.name!r} has no adapter {adapter!r}"
+        return Fault(at, what, f"one of: {', '.join(stack.adapters)}")
+    if (adapter in _WITHOUT_BUS) != (bus_kind == "loopback"):
+        return Fault(at, f"the {adapter} adapter does not speak to a {bus_kind} bus", "another adapter, or another bus")
+    return None
+
+
+def task_fault(system: str, workload: str, task: Mapping[str, Any]) -> Fault | None:
+    """Why an agent of that system would refuse its task; None if it would not."""
+    try:
+        check_limits(Task.from_json(task))
+    except TaskError as error:
+        key, _, reason = str(error).partition(": ")
+        place = _WHERE.get(key) or _WHERE.get(key.split(".")[0], ())
+        return Fault(("workloads", workload, *place), f"system {system!r} cannot do this: {reason}")
+    return None
+
+
+def stall_faults(workload: str, spec: Workload, load: Load) -> list[Fault]:
+    """Stalls that would begin when the load has ended."""
+    end = load.warmup + load.duration
+    return [
+        Fault(
+            ("workloads", workload, "server", "stalls", index, "at"),
+            f"the stall begins at {stall.at:g} s, when the load has ended ({end:g} s, warm-up included)",
+            "a time within the load",
+        )
+        for index, stall in enumerate(spec.server.stalls)
+        if stall.at >= end
+    ]

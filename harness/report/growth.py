@@ -1,0 +1,258 @@
+"""What grows with the load: throughput and response time point by point of a sweep over clients, servers or rate, and
+the knee. For a fanout the response time is that of the last receiver, and throughput is copies received."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis.knee import Knee, LoadPoint, find_knee
+from harness.analysis.latency import merge, summarise
+from harness.report import numbers
+from harness.report.tables import Column, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.analysis.latency import Pair, PairSamples
+    from harness.report.fanout import FanoutFinding
+    from harness.report.findings import CellFinding, Findings, System
+
+__all__ = ["GrowthFinding", "LoadFigures", "find_growth", "growth_sentences", "growth_tables", "load_figures"]
+
+#: Parts of a sweep's key that say it is load that is swept.
+_LOAD_KEYS = frozenset({"clients", "servers", "rate", "scale"})
+#: What the load may be counted in, the first that varies: (attribute, word).
+_LOADS = (("clients", "clients"), ("servers", "servers"), ("offered_per_s", "operations per second"))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """One workload of one system at one point.
+
+    Attributes:
+        system, workload, pattern: whose figures.
+        clients, servers: how many agents.
+        offered_per_s: operations begun per second of measured time.
+        throughput_per_s: those that succeeded; of a fanout, copies that arrived. Median over repetitions.
+        p50_ms, p99_ms: of what counts for the pattern, repetitions merged.
+        failed: failed operations.
+        cores: CPU in use by role ("client", "server", "bus") of all workloads, median over repetitions.
+    """
+
+    system: System
+    workload: str
+    pattern: str
+    clients: int
+    servers: int
+    offered_per_s: float
+    throughput_per_s: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    cores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthFinding:
+    """One workload of one system along a sweep of its load.
+
+    Attributes:
+        counted: what the load is counted in, "clients" or the like.
+        loads: the load of each point, ascending.
+        points: the figures.
+        knee: where it saturates, None with too few points.
+        cpus: of the machine everything ran on, 0 where not known.
+    """
+
+    counted: str
+    loads: tuple[float, ...]
+    points: tuple[LoadFigures, ...]
+    knee: Knee | None
+    cpus: int
+
+    @property
+    def label(self) -> str:
+        """For people: "call on rabbitmq", with the other axes of the sweep where there are any."""
+        first = self.points[0]
+        others = [f"{key.split('.')[-1]} {value}" for key, value in first.system.point.items() if not _is_load(key)]
+        return f"{first.workload} on {first.system.name}" + "".join(f", {text}" for text in others)
+
+
+def _is_load(key: str) -> bool:
+    return bool(_LOAD_KEYS & set(key.split(".")))
+
+
+def load_figures(
+    system: System,
+    cells: Sequence[tuple[CellFinding, Mapping[Pair, PairSamples]]],
+    fanouts: Sequence[FanoutFinding],
+) -> Iterator[LoadFigures]:
+    """The figures of each workload at one point."""
+    if not any(map(_is_load, system.point)):
+        return
+    first = cells[0][0]
+    for workload in dict.fromkeys(pair.workload for _, samples in cells for pair in samples):
+        pattern = next(pair.pattern for _, samples in cells for pair in samples if pair.workload == workload)
+        own = [[measured for pair, measured in samples.items() if pair.workload == workload] for _, samples in cells]
+        duration = first.phases["duration_s"]
+        merged = merge([measured for found in own for measured in found])
+        fanout = next((one for one in fanouts if one.system is system and one.workload == workload), None)
+        round_trip = pattern not in ("rpc-cast", "rpc-fanout", "notify")
+        if fanout is not None:
+            summary, done = fanout.last, [copies / duration for copies in fanout.copies]
+        else:
+            summary = summarise(merged.headline(round_trip=round_trip)[1])
+            done = [sum(len(measured.response) for measured in found) / duration for found in own]
+        agents = [agent for agent in first.agents.values() if agent.workload == workload]
+        begun = [sum(len(measured.response) + measured.failed for measured in found) / duration for found in own]
+        yield LoadFigures(
+            system=system,
+            workload=workload,
+            pattern=pattern,
+            clients=sum(agent.role == "client" for agent in agents),
+            servers=sum(agent.role == "server" for agent in agents),
+            offered_per_s=float(np.median(begun)),
+            throughput_per_s=float(np.median(done)),
+            p50_ms=summary.p50_ms,
+            p99_ms=summary.p99_ms,
+            failed=merged.failed,
+            cores=_cores([finding for finding, _ in cells]),
+        )
+
+
+def _cores(cells: Sequence[CellFinding]) -> dict[str, float]:
+    by_role: dict[str, list[float]] = {}
+    for cell in cells:
+        for role, used in cell.resources.groupby("role", observed=True)["cpu_cores"].sum().items():
+            by_role.setdefault(str(role), []).append(float(used))
+    return {role: float(np.median(used)) for role, used in by_role.items()}
+
+
+def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFinding, ...]:
+    """Every workload of every system whose load grows along the sweep."""
+    groups: dict[tuple[str, str, str], list[LoadFigures]] = {}
+    for one in figures:
+        others = {key: value for key, value in one.system.point.items() if not _is_load(key)}
+        groups.setdefault((one.workload, one.system.name, repr(others)), []).append(one)
+    found = []
+    for group in groups.values():
+        for attribute, counted in _LOADS:
+            loads = [float(getattr(one, attribute)) for one in group]
+            if max(loads) > 1.05 * min(loads):
+                ordered = sorted(zip(loads, group, strict=True), key=lambda pair: pair[0])
+                points = [LoadPoint(load, one.throughput_per_s, one.p50_ms / 1e3) for load, one in ordered]
+                found.append(
+                    GrowthFinding(
+                        counted,
+                        tuple(load for load, _ in ordered),
+                        tuple(one for _, one in ordered),
+                        find_knee(points),
+                        cpus,
+                    )
+                )
+                break
+    return tuple(found)
+
+
+def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
+    """Where each saturates, or that it does not."""
+    told = []
+    for one in growth:
+        if one.knee is None:
+            continue
+        knee, last = one.knee, one.loads[-1]
+        at = one.points[one.loads.index(knee.at.load)]
+        done = f"{numbers.number(knee.at.throughput_per_s)} {_unit(at)} at a median of {numbers.ms(at.p50_ms)} ms"
+        span = f"from {numbers.count(one.loads[0])} to {numbers.count(last)} {one.counted}"
+        if knee.reached:
+            high = knee.highest
+            text = (
+                f"{_upper(one.label)} saturates at about {numbers.count(knee.at.load)} {one.counted}: {done}, "
+                f"{numbers.share(knee.efficiency)} of growth in proportion. Beyond that more load buys delay: at "
+                f"{numbers.count(last)} the median is {numbers.ms(one.points[-1].p50_ms)} ms, and throughput is never "
+                f"above {numbers.number(high.throughput_per_s)} {_unit(at)}."
+            )
+        elif at.pattern == "rpc-fanout":
+            first, final = one.points[0], one.points[-1]
+            text = (
+                f"{_upper(one.label)} keeps up {span}; until its last receiver has it, a fanout takes "
+                f"{numbers.ms(first.p50_ms)} ms with {numbers.plural(first.servers, 'receiver')} in all and "
+                f"{numbers.ms(final.p50_ms)} ms with {final.servers} (medians)."
+            )
+        else:
+            text = f"{_upper(one.label)} does not saturate {span}: the most is {done}."
+        told.append(text + _machine(at, one.cpus))
+    return told
+
+
+def _machine(at: LoadFigures, cpus: int) -> str:
+    """That the machine as a whole is what saturates, where it is."""
+    used = sum(at.cores.values())
+    if not cpus or used < 0.8 * cpus:
+        return ""
+    return (
+        f" There clients, servers and bus together use {numbers.number(used)} of the machine's "
+        f"{numbers.plural(cpus, 'core')}: it is the machine they share that is full."
+    )
+
+
+def _unit(one: LoadFigures) -> str:
+    return "copies/s" if one.pattern == "rpc-fanout" else "operations/s"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def growth_tables(findings: Findings) -> list[Table]:
+    """Point by point, the knee marked."""
+    rows: list[tuple[Any, ...]] = []
+    for growth in findings.growth:
+        for load, one in zip(growth.loads, growth.points, strict=True):
+            knee = growth.knee is not None and growth.knee.reached and growth.knee.at.load == load
+            rows.append(
+                (
+                    growth.label,
+                    one.clients,
+                    one.servers,
+                    one.throughput_per_s,
+                    one.p50_ms,
+                    one.p99_ms,
+                    one.failed,
+                    one.throughput_per_s / one.p50_ms if one.p50_ms > 0 else math.nan,
+                    *(one.cores.get(role, math.nan) for role in ("client", "server", "bus")),
+                    "knee" if knee else "",
+                )
+            )
+    if not rows:
+        return []
+    return [
+        Table(
+            "growth",
+            "Growth of the load",
+            "One row per point of the sweep. The knee is where power, throughput over median response time, is "
+            "greatest (Kleinrock 1979) and falls by more than 5 % beyond: from there on more load buys delay, not "
+            "throughput. Times in milliseconds; of a fanout until its last receiver has it, and its throughput is "
+            "copies received. Cores are of all processes of the kind together.",
+            (
+                Column("What", "what"),
+                Column("Clients", "clients", numbers.count),
+                Column("Servers", "servers", numbers.count),
+                Column("Throughput, 1/s", "throughput_per_s", numbers.number),
+                Column("p50", "p50_ms", numbers.ms),
+                Column("p99", "p99_ms", numbers.ms),
+                Column("Failed", "failed", numbers.count),
+                Column("Power, 1/(s ms)", "power", numbers.number, detail=True),
+                Column("Client cores", "client_cores", numbers.number, detail=True),
+                Column("Server cores", "server_cores", numbers.number),
+                Column("Bus cores", "bus_cores", numbers.number),
+                Column("Knee", "knee"),
+            ),
+            tuple(rows),
+            lead=1,
+        )
+    ]
