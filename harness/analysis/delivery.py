@@ -20,7 +20,7 @@ import numpy as np
 from harness.agent.records import REQUEUED
 from harness.analysis.failures import FailureCount, count_failures
 from harness.analysis.grouping import rows_of
-from harness.analysis.recovery import outages_in
+from harness.analysis.recovery import take_recoveries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = ["DELIVERY_NEEDS", "OPERATION_NEEDS", "Ledger", "LedgerRow", "still_qu
 
 #: Columns of operations.parquet and deliveries.parquet the ledger is made from.
 OPERATION_NEEDS = ("agent", "seq", "target", "peer", "status", "flags", "due_ns", "sent_ns", "done_ns")
-DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "received_ns")
+DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "due_ns", "received_ns")
 
 
 #: Patterns whose operations send no message to a server.
@@ -124,7 +124,8 @@ def take_ledger(record: CellRecord, operations: Mapping[str, Any], deliveries: M
     servers = [agent for agent in record.agents if agent.role == "server"]
     by_client, none = rows_of(operations["agent"]), np.empty(0, np.intp)
     by_sender = rows_of(deliveries["peer"])
-    outages = outages_in(record)
+    shared_clock = bool(record.facts.get("clock", {}).get("shared"))
+    recoveries = take_recoveries(record, operations, deliveries, shared_clock=shared_clock)
     rows: list[LedgerRow] = []
     faults: list[str] = []
     failures: list[FailureCount] = []
@@ -134,7 +135,8 @@ def take_ledger(record: CellRecord, operations: Mapping[str, Any], deliveries: M
         arrived = {name: deliveries[name][got] for name in DELIVERY_NEEDS}
         reached = [server for server in servers if server.workload == client.workload]
         own = list(_Account(record, client, reached, mine, arrived).rows())
-        kinds = count_failures(client, mine, outages)
+        of_these = [one for one in recoveries if (one.workload, one.client_site) == (client.workload, client.site)]
+        kinds = count_failures(client, mine, [one.window_s for one in of_these])
         rows += own
         failures += kinds
         faults += _faults_of(client, own, _twice(mine["seq"]), excused=_excused(client, reached))

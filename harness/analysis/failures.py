@@ -13,7 +13,6 @@ from harness.agent.records import WARMUP
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.analysis.recovery import Outage
     from harness.store.schema import AgentRecord
 
 __all__ = ["STAGES", "FailureCount", "count_failures", "failure_name", "stage_of"]
@@ -55,7 +54,8 @@ class FailureCount:
         agent: index of the client.
         name: "phase:Class" as the agent named it.
         stage: "connect", "send", "wait" or "serve"; "other" where the exception does not tell.
-        when: "warm-up", "fault" (it was under way while a fault of the timeline was) or "measured".
+        when: "warm-up", "fault" (it was under way between a fault of the timeline and when service was back to its
+            rate) or "measured".
         count: how many.
     """
 
@@ -77,12 +77,14 @@ def stage_of(name: str) -> str:
     return _STAGE.get(raised, _STAGE.get(raised.partition(".")[0], "other"))
 
 
-def count_failures(client: AgentRecord, mine: Mapping[str, Any], outages: Sequence[Outage]) -> list[FailureCount]:
+def count_failures(
+    client: AgentRecord, mine: Mapping[str, Any], windows: Sequence[tuple[float, float]]
+) -> list[FailureCount]:
     """A client's failed operations by name, stage and time.
 
     Args:
         mine: its rows: the columns status, flags, due_ns, done_ns.
-        outages: the cell's faults.
+        windows: load times (from, until) at which faults and their aftermath were under way.
     """
     failed = np.flatnonzero(mine["status"])
     if not len(failed):
@@ -90,9 +92,8 @@ def count_failures(client: AgentRecord, mine: Mapping[str, Any], outages: Sequen
     status = mine["status"][failed].astype(np.int64)
     due, done = mine["due_ns"][failed], mine["done_ns"][failed]
     when = np.zeros(len(failed), np.int64)
-    for outage in outages:
-        end = np.inf if outage.end_s is None else outage.end_s * 1e9
-        when[(done >= outage.begin_s * 1e9) & (due <= end)] = 1
+    for begin_s, end_s in windows:
+        when[(done >= begin_s * 1e9) & (due <= end_s * 1e9)] = 1
     when[(mine["flags"][failed] & WARMUP) != 0] = 2
     counts: dict[tuple[str, str, str], int] = {}
     for code, count in zip(*np.unique(status * 3 + when, return_counts=True), strict=True):

@@ -103,6 +103,12 @@ class Recovery:
     failed: int
 
     @property
+    def window_s(self) -> tuple[float, float]:
+        """Load times from when the fault struck until service was back to its rate, or was watched no longer."""
+        over = self.outage.begin_s if self.outage.end_s is None else self.outage.end_s
+        return self.outage.begin_s, over + self.at_least_s
+
+    @property
     def at_least_s(self) -> float:
         """Time until back to rate, or how long it was at least."""
         return self.back_s if self.back_s == self.back_s else self.watched_s

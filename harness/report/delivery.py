@@ -108,8 +108,8 @@ def failure_table(findings: Findings) -> Table:
         "failures",
         "Failures by kind",
         "What an operation was about when it failed, by its exception: connect (no connection), send (not taken by the "
-        "bus), wait (taken, no answer in time), serve (answered with an exception). Under a fault: under way while a "
-        "fault of the timeline was.",
+        "bus), wait (taken, no answer in time), serve (answered with an exception). Fault: under way between a "
+        "fault of the timeline and when service was back.",
         (
             Column("Workload", "workload"),
             Column("System", "system"),

@@ -165,7 +165,7 @@ def _stands_in(record: CellRecord) -> bool:
 def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
-    sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries((*DELIVERY_NEEDS, "due_ns"))
+    sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS)
     ledger = take_ledger(record, sent, got)
     recoveries = tuple(take_recoveries(record, sent, got, shared_clock=cell.shared_clock))
     processes = _processes(cell, record)

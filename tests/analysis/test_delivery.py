@@ -67,6 +67,7 @@ def ledger(record: CellRecord, sent: Sequence[tuple[int, ...]], got: Sequence[tu
             "peer": deliveries[1].astype(np.uint16),
             "seq": deliveries[2].astype(np.uint32),
             "flags": deliveries[3].astype(np.uint16),
+            "due_ns": deliveries[2] * MS,
             "received_ns": deliveries[4] * MS + half,
         },
     )
@@ -195,6 +196,7 @@ def test_each_site_that_serves_has_an_account_of_its_own() -> None:
             "peer": np.array([1, 1, 1], np.uint16),
             "seq": np.array([0, 1, 2], np.uint32),
             "flags": np.zeros(3, np.uint16),
+            "due_ns": np.arange(3) * MS,
             "received_ns": np.arange(3) * MS,
         },
     )
@@ -246,9 +248,14 @@ def test_failures_by_stage_and_time() -> None:
         for at, action in ((2.0, "stop"), (3.0, "start"))
     ]
     record = cell(agent(1, "client", failures=names), agent(2, "server")).model_copy(
-        update={"facts": {"process_events": events}}
+        update={
+            "facts": {"process_events": events},
+            "phases": {"warmup_s": 0.0, "duration_s": 20.0, "drain_s": 0.0},
+        }
     )
-    account = ledger(record, [(1, 0, 1, 2500), (1, 1, 2, 2600), (1, 2, 3, 5000), (1, 3, 4, 6000), (1, 4, 1, 7000)], [])
+    sound = [(1, 100 + at, 0, at * 20) for at in range(1000) if not 100 <= at < 200]
+    failed = [(1, 0, 1, 2500), (1, 1, 2, 3600), (1, 2, 3, 5000), (1, 3, 4, 6000), (1, 4, 1, 7000)]
+    account = ledger(record, [*sound, *failed], [(2, 1, seq, 0, at) for _, seq, _, at in sound])
     found = {(kind.name, kind.stage, kind.when): kind.count for kind in account.failures}
     assert found == {
         ("call:MessagingTimeout", "wait", "fault"): 1,
