@@ -1,10 +1,10 @@
 """Deaf agents: connected to the bus, and yet not served.
 
-A server (or listener) is deaf from an instant on if it was served until then and never or for long not after it,
-while by then enough operations were due that it would have been served had nothing changed, and its process had the
-sockets open it had while it was served. How many are enough: with a share s of n operations going to it at random,
-the probability of none is (1 - s)^n; less than IMPROBABLE counts. A server that got nothing from the beginning says
-nothing (the bus may prefer another), unless it is the only one its clients can reach.
+A server (or listener) is deaf from an instant on if it was served until then and never or for long not after it, was at
+work on nothing, and enough operations were due by then that it would have been served had nothing changed, while its
+process had the sockets open it had while it was served. How many are enough: with a share s of n operations going to it
+at random, the probability of none is (1 - s)^n; less than IMPROBABLE counts. A server that got nothing from the
+beginning says nothing (the bus may prefer another), unless it is the only one its clients can reach.
 
 A client that waits for answers is deaf if from an instant on none of its calls was answered though servers received
 them, again with its sockets open.
@@ -37,7 +37,7 @@ __all__ = ["DEAF_DELIVERY_NEEDS", "DEAF_OPERATION_NEEDS", "Deaf", "find_deaf"]
 
 #: Columns of operations.parquet and deliveries.parquet deafness is found in.
 DEAF_OPERATION_NEEDS = ("agent", "seq", "target", "status", "due_ns", "done_ns")
-DEAF_DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "received_ns")
+DEAF_DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "received_ns", "done_ns")
 
 #: A silence less probable than this is no chance.
 IMPROBABLE = 1e-6
@@ -122,9 +122,11 @@ class _Seen:
         self, agent: AgentRecord, arrivals: NDArray[np.intp], sent: Mapping[int, NDArray[np.intp]]
     ) -> Iterator[Silence]:
         """The times a server or listener got nothing though it should have."""
-        received = np.sort(self.deliveries["received_ns"][arrivals] / 1e9)
-        edges = np.concatenate([[0.0], received, [self.load_s]])
-        lengths = np.diff(edges)
+        received, done = (self.deliveries[name][arrivals] / 1e9 for name in ("received_ns", "done_ns"))
+        order = np.argsort(received, kind="stable")
+        free = np.concatenate([[0.0], np.maximum.accumulate(done[order])])  # who works is not deaf
+        served = np.concatenate([received[order], [self.load_s]])
+        lengths = served - free
         if not (lengths >= LEAST_S).any():
             return
         alone = _alone(self.record, agent)
@@ -136,7 +138,7 @@ class _Seen:
         share = 1.0 if alone else min(1.0, len(received) / max(1, len(meant)))
         enough = _LEAST_OPERATIONS if share >= 1 else max(_LEAST_OPERATIONS, log(IMPROBABLE) / log(1 - share))
         for at in np.flatnonzero(lengths >= LEAST_S):
-            since, until = float(edges[at]), float(edges[at + 1])
+            since, until = float(free[at]), float(served[at])
             missed = int(np.searchsorted(wanted, until) - np.searchsorted(wanted, since, side="right"))
             if missed >= enough:
                 others = "" if alone else f"; it got {share:.0%} of them over the whole load"

@@ -11,7 +11,7 @@ import yaml
 from harness.agent.records import REQUEUED, STARVED, WARMUP
 from harness.analysis.casualties import of_the_living
 from harness.analysis.compatibility import parts_of
-from harness.analysis.deafness import find_deaf
+from harness.analysis.deafness import DEAF_DELIVERY_NEEDS, find_deaf
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, still_queued, take_ledger
 from harness.analysis.fanout import DELIVERY_NEEDS as FANOUT_DELIVERIES
 from harness.analysis.fanout import OPERATION_NEEDS as FANOUT_OPERATIONS
@@ -165,7 +165,7 @@ def _stands_in(record: CellRecord) -> bool:
 def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
-    sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS)
+    sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries(tuple({*DELIVERY_NEEDS, *DEAF_DELIVERY_NEEDS}))
     ledger = take_ledger(record, sent, got)
     recoveries = tuple(take_recoveries(record, sent, got, shared_clock=cell.shared_clock))
     processes = _processes(cell, record)

@@ -22,7 +22,11 @@ def record(*agents: Any, **facts: Any) -> CellRecord:
 
 
 def found(
-    made: CellRecord, sent: list[tuple[float, int]], got: list[tuple[int, float, int]], **sockets: int
+    made: CellRecord,
+    sent: list[tuple[float, int]],
+    got: list[tuple[int, float, int]],
+    work_s: float = 0.0,
+    **sockets: int,
 ) -> list[Deaf]:
     """sent: (due, status) of client 1 by sequence number; got: (receiver, received at, sequence number)."""
     due = np.array([at for at, _ in sent]) * 1e9
@@ -42,6 +46,7 @@ def found(
         "seq": np.array([seq for _, _, seq in got], np.uint32),
         "flags": np.zeros(len(got), np.uint16),
         "received_ns": np.array([at * 1e9 for _, at, _ in got], np.int64),
+        "done_ns": np.array([(at + work_s) * 1e9 for _, at, _ in got], np.int64),
     }
     samples = pd.DataFrame(
         [
@@ -76,6 +81,12 @@ def test_a_server_that_is_not_connected_is_not_deaf() -> None:
     sent = calls(failed_from_s=20)
     got = [(2, at, seq) for seq, (at, _) in enumerate(sent) if at < 20]
     assert found(record(*PAIR), sent, got, server_2=0) == []
+
+
+def test_a_server_that_is_at_work_is_not_deaf() -> None:
+    got = [(2, at, round(at * 10)) for at in (0.0, 20.0, 40.0)]
+    assert found(record(*PAIR), calls(), got, work_s=19.9) == []
+    assert len(found(record(*PAIR), calls(), got, work_s=1.0)) == 3
 
 
 def test_a_server_from_which_nobody_wanted_anything() -> None:
