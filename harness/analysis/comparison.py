@@ -6,6 +6,12 @@ arXiv 2007.10899). Each run gives one value per metric; runs of one repetition a
 
 - paired runs: one-sample t on the differences of logarithms; else Welch's t on logarithms (Welch, Biometrika 34,
   1947). The effect is a ratio with its interval. Metrics that may be 0 are compared by difference instead.
+- pairs whose two runs are no more alike than any two runs only cost degrees of freedom: unless a preliminary F test
+  finds pairs to differ from each other at the 25 % level, the variances of both sides are pooled (Bozivich, Bancroft &
+  Hartley, Annals of Mathematical Statistics 27, 1956), with n degrees of freedom in place of 2n - 2, which pays for the
+  preliminary test. Five pairs with 4 % noise, ten metrics (simulated, 20,000 times): 88 % of shifts by a tenth are
+  found in place of 80 %, 3.6 % of identical pairs are called different in any metric in place of 2.9 %, and the
+  interval holds the truth in 94 to 95 % of cases.
 - a difference is called only if the interval excludes zero, the effect exceeds the tolerance AND the p-value survives
   the correction across metrics of one kind (Benjamini & Hochberg, JRSS B 57, 1995).
 - equivalent: the whole interval lies within the tolerance. Everything else is inconclusive, and the report says what
@@ -21,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from harness.analysis.student import student_quantile, two_sided_p
+from harness.analysis.student import f_quantile, student_quantile, two_sided_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +44,8 @@ Better = Literal["lower", "higher"]
 TOLERANCE = 0.05
 _CONFIDENCE = 0.95
 _POWER = 0.80
+#: Level of the preliminary test of whether pairing tells anything.
+_PRELIMINARY = 0.25
 _MOST_REPETITIONS = 1000
 
 
@@ -129,7 +137,8 @@ def compare(
     )
     if min(n) < 2:
         return replace(effect, why="one repetition gives no verdict: nothing tells how much the next would differ")
-    shift, error, df, spread = _paired(xs, ys) if paired else _welch(xs, ys)
+    pooled = paired and not _pairs_differ(xs, ys)
+    shift, error, df, spread = _pooled(xs, ys) if pooled else _paired(xs, ys) if paired else _welch(xs, ys)
     reach = student_quantile((1 + _CONFIDENCE) / 2, df) * error
     detectable = _detectable(error, df)
     effect = replace(
@@ -139,7 +148,7 @@ def compare(
         high=out(shift + reach),
         p=_p_value(shift, error, df),
         detectable=math.expm1(detectable) if scale == "ratio" else detectable,
-        needed=repetitions_needed(spread, limit, paired=paired),
+        needed=repetitions_needed(spread, limit, paired=paired and not pooled),
     )
     return _judge(replace(effect, corrected=effect.p))
 
@@ -184,6 +193,20 @@ def repetitions_needed(spread: float, shift: float, *, paired: bool) -> int | No
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else math.nan
+
+
+def _pairs_differ(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> bool:
+    """Whether pairs differ from each other by more than the runs of a pair do: the preliminary test."""
+    n = len(xs)
+    between, within = 2 * float(((xs + ys) / 2).var(ddof=1)), float((ys - xs).var(ddof=1)) / 2
+    return between > within * f_quantile(1 - _PRELIMINARY, n - 1, n - 1)
+
+
+def _pooled(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """As _paired, of two samples of equal size with one variance."""
+    n = len(xs)
+    spread = math.sqrt(float(xs.var(ddof=1)) + float(ys.var(ddof=1)))
+    return float(ys.mean() - xs.mean()), spread / math.sqrt(n), float(min(n, 2 * n - 2)), spread
 
 
 def _paired(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RESOURCE_COLUMNS", "summarise_resources"]
+__all__ = ["ENDS", "RESOURCE_COLUMNS", "summarise_resources"]
 
 #: Columns of `summarise_resources`, in order. mib: 2^20 bytes. cpu_cores: CPU seconds per second of load.
 RESOURCE_COLUMNS = (
@@ -38,7 +38,7 @@ RESOURCE_COLUMNS = (
 _FIGURES = ("anonymous", "rss", "pss", "uss", "fds", "threads", "sockets")
 _MIB = float(1 << 20)
 #: Share of the load's time, at either end, whose median is "begin" and "end".
-_ENDS = 0.2
+ENDS = 0.2
 
 
 def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> pd.DataFrame:
@@ -55,8 +55,8 @@ def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> p
         if load.empty:
             continue
         whole = load.groupby("t_s", sort=True)[list(_FIGURES)].sum(min_count=1)
-        begin = whole[whole.index <= start + _ENDS * length]
-        end = whole[whole.index >= start + (1 - _ENDS) * length]
+        begin = whole[whole.index <= start + ENDS * length]
+        end = whole[whole.index >= start + (1 - ENDS) * length]
         row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(whole)}
         row["anonymous_mib_begin"] = begin["anonymous"].median() / _MIB
         row["anonymous_mib_end"] = end["anonymous"].median() / _MIB

@@ -33,8 +33,29 @@ def test_identical_systems_are_rarely_called_different(paired: bool) -> None:
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_tenth_more_is_found(paired: bool) -> None:
     rng = np.random.default_rng(8)
-    found = [compare(runs(rng, noise=0.03), runs(rng, 1.1, 0.03), paired=paired).verdict == "worse" for _ in range(100)]
-    assert sum(found) >= 80
+    found = [compare(runs(rng), runs(rng, 1.1), paired=paired).verdict == "worse" for _ in range(200)]
+    assert sum(found) >= 160
+
+
+@pytest.mark.parametrize("between", [0.0, 0.04, 0.2], ids=["pairs alike", "pairs differ", "a drifting machine"])
+def test_an_interval_holds_the_truth(between: float) -> None:
+    """Also after the preliminary test, which is what says how far from 95 % it may be."""
+    rng = np.random.default_rng(2)
+    held, called = 0, 0
+    for _ in range(800):
+        block = np.exp(between * rng.standard_normal(5))
+        effect = compare(list(runs(rng) * block), list(runs(rng, 1.1) * block), paired=True)
+        held += effect.low <= 1.1 <= effect.high
+        called += effect.verdict == "worse"
+    assert held >= 0.92 * 800
+    assert called >= 0.75 * 800
+
+
+def test_pairs_that_differ_are_compared_as_pairs() -> None:
+    a = [10.0, 20.0, 40.0, 80.0, 160.0]
+    b = [10.9, 22.1, 44.2, 87.5, 176.0]
+    assert compare(a, b, paired=True).verdict == "worse"
+    assert compare(a, b, paired=False).verdict == "inconclusive"
 
 
 def test_the_interval_is_the_textbooks() -> None:
