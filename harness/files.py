@@ -133,8 +133,11 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
         )
     chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
     variants = [
-        (system, point, *_at_point(loaded, point)) for point in points(loaded.scenario.sweep) for system in chosen
+        (system, point, *_at_point(loaded, point))
+        for point in points(loaded.scenario.sweep, loaded.scenario.combine)
+        for system in chosen
     ]
+    ids = _cell_ids([(v[0], v[1]) for v in variants])
     order = cell_order([(v[0], v[1]) for v in variants], loaded.scenario.repetitions, loaded.scenario.seed)
     if not loaded.scenario.workloads:
         order = []
@@ -151,7 +154,7 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                     loaded.stacks,
                     system=system,
                     point=point,
-                    cell_id=_cell_id(system, point, repetition),
+                    cell_id=f"{ids[index]}-r{repetition}" if repetition else f"{ids[index]}-memory",
                     repetition=max(1, repetition),
                     order=position,
                     memory=repetition == 0,
@@ -174,13 +177,7 @@ def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenari
     topology_data = data["topology"] if inline else copy.deepcopy(dict(loaded.topology_document.data))
     for key, value in point.items():
         of_topology = key.split(".")[0] in TOPOLOGY_KEYS
-        substitute(
-            loaded.topology_document if of_topology else loaded.document,
-            key,
-            value,
-            topology_data if of_topology else data,
-            loaded.document,
-        )
+        substitute(key, value, topology_data if of_topology else data, loaded.document)
     try:
         scenario = validate(loaded.document, Scenario, data=data)
         if isinstance(scenario.topology, Topology):
@@ -193,7 +190,23 @@ def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenari
         ) from None
 
 
-def _cell_id(system: str, point: Mapping[str, Any], repetition: int) -> str:
-    parts = [system, *(f"{key.split('.')[-2:][0]}-{value}" for key, value in point.items())]
-    parts.append(f"r{repetition}" if repetition else "memory")
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts)).strip("-").lower()[:100]
+def _cell_ids(variants: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """A distinct, file-system safe name for every system at every point."""
+    found: list[str] = []
+    for system, point in variants:
+        parts = [system, *(f"{_axis_name(key)}-{_shown(value)}" for key, value in point.items())]
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-.").lower()[:80]
+        taken = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found.append(f"{name}_{taken + 1}" if taken else name)
+    return found
+
+
+def _axis_name(key: str) -> str:
+    """The name a key is about: "core-edge-a" of links.core-edge-a.rtt, "rate" of workloads.*.rate."""
+    return next((part for part in key.split(".")[-2:] if part != "*"), key)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "-".join(f"{key}-{_shown(each)}" for key, each in value.items())
+    return "-".join(map(_shown, value)) if isinstance(value, list) else str(value)

@@ -170,6 +170,7 @@ class _Cell:
         links = self.plan.lab.links
         verdicts = judge(measurement, after_all(links, self.plan.changes) if fact == facts.LINKS_AFTER else links)
         self.writer.set(fact, _link_facts(verdicts))
+        self.observer.links(self.plan.id, {(v.source, v.target): v.measured_s for v in verdicts})
         self.writer.set(f"{fact}_probes", measurement.to_json())
         if fact == facts.LINKS_AFTER:
             self.invalid += [f"link {v.source} -> {v.target} after load: {v.why}" for v in verdicts if v.off]

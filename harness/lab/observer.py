@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from harness.lab.pace import Standing
 from harness.plan.cell import CellPlan
 
 __all__ = ["Observer", "Silent", "Tick"]
@@ -48,6 +49,15 @@ class Observer(Protocol):
     def tick(self, cell: str, tick: Tick) -> None:
         """Once a second under load."""
 
+    def links(self, cell: str, measured_s: Mapping[tuple[str, str], float | None]) -> None:
+        """The links of a cell were probed: round-trip time by direction, None where no echo came back."""
+
+    def retry(self, cell: str, why: str, left: int) -> None:
+        """A cell failed and is run again now; `left` counts this attempt and those that may still follow."""
+
+    def standing(self, standing: Standing) -> None:
+        """How far the run is: before every cell, and at the end."""
+
     def cell_ended(self, cell: str, state: str, reasons: Sequence[str]) -> None:
         """A cell is over."""
 
@@ -65,6 +75,15 @@ class Silent:
         pass
 
     def tick(self, cell: str, tick: Tick) -> None:
+        pass
+
+    def links(self, cell: str, measured_s: Mapping[tuple[str, str], float | None]) -> None:
+        pass
+
+    def retry(self, cell: str, why: str, left: int) -> None:
+        pass
+
+    def standing(self, standing: Standing) -> None:
         pass
 
     def cell_ended(self, cell: str, state: str, reasons: Sequence[str]) -> None:

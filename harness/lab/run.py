@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,19 +14,37 @@ from typing import NoReturn
 
 import yaml
 
-from harness.errors import BadInput, HarnessError, Interrupted, require_known
-from harness.files import LoadedScenario, plan_run
+import harness
+from harness.errors import (
+    BadInput,
+    HarnessError,
+    InfrastructureFailure,
+    Interrupted,
+    MissingCapability,
+    require_known,
+)
+from harness.files import LoadedScenario, plan_run, scenario_from_text
 from harness.lab.cell import CellSettings, run_cell
 from harness.lab.observer import Observer
+from harness.lab.pace import Pace, Standing
 from harness.lab.provision import Provided, provide
+from harness.lab.steal import processor_times, steal_sentence, stolen_share
 from harness.links.registry import AUTO, shapers
 from harness.plan.cell import CellPlan
-from harness.runtime.labs import temporary_files_of
+from harness.runtime.docker.engine import connect
+from harness.runtime.docker.labels import leftovers, remove
+from harness.runtime.labs import abandoned_labs, temporary_files_of
 from harness.runtime.registry import choose_runtime
 from harness.store import facts
+from harness.store.host import host_facts
+from harness.store.layout import SCENARIO
+from harness.store.run import Run, load_run
 from harness.store.writer import RunWriter
 
-__all__ = ["RunSettings", "resolved_text", "run_scenario"]
+__all__ = ["RunSettings", "resolved_text", "resume_run", "run_scenario"]
+
+#: Facts about the machine that must be alike for a run to go on: figures of two machines do not belong in one run.
+_SAME_HOST = ("kernel", "machine", "processor", "cpus", "memory_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +57,7 @@ class RunSettings:
         links: name of the link backend, or "auto".
         systems: only these of the scenario's systems; all if empty.
         command: the command line, for the record.
+        retries: how often a cell that the machine, the lab, a bus or an agent let down is run again.
     """
 
     results: Path
@@ -44,6 +65,7 @@ class RunSettings:
     links: str = "auto"
     systems: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    retries: int = 0
 
 
 def resolved_text(loaded: LoadedScenario) -> str:
@@ -65,7 +87,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
 
     Raises:
         HarnessError: something could not be carried out; cells that were are kept.
-        Interrupted: the user asked to stop; what was recorded is kept and marked.
+        Interrupted: the user asked to stop; what was recorded is kept and marked, and `resume_run` goes on with it.
     """
     cells = plan_run(loaded, systems=settings.systems)
     runtime, why = choose_runtime(settings.runtime)
@@ -74,26 +96,120 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         observer.note(why)
     _check(cells, settings)
     with _signals_interrupt():
-        provided = provide(
-            settings.runtime, loaded.stacks, cells, lambda what, line: observer.phase("", _line(what, line))
-        )
-        cells = provided.cells
-        for note in provided.notes:
-            observer.note(note)
+        provided = _provide(loaded, cells, settings, observer)
         writer = RunWriter.create(
             settings.results,
             loaded.scenario.name,
             resolved=resolved_text(loaded),
-            cells=cells,
+            cells=provided.cells,
             command=settings.command,
             seed=loaded.scenario.seed,
         )
+        writer.set(facts.SETTINGS, {"runtime": runtime, "links": settings.links, "systems": list(settings.systems)})
+        return _carry_out(loaded, settings, provided, writer, observer)
+
+
+def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: bool = False) -> Path:
+    """Go on with a run that was interrupted, killed or has failed cells: what is valid or invalid stays as it is.
+
+    Args:
+        path: the run's directory, or a scenario's for its newest run.
+        retries: as in RunSettings.
+        invalid: whether invalid cells are run again too; what they left is kept aside, and reports list them.
+
+    Returns:
+        The result's directory.
+
+    Raises:
+        BadInput: nothing is left to run, or this is not the machine, harness or scenario the run began with.
+        DamagedResult: the run cannot be read.
+        HarnessError, Interrupted: as run_scenario.
+    """
+    run = load_run(path)
+    over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
+    if all(cell.state in over for cell in run.all_cells):
+        raise BadInput("nothing is left to run", where=str(run.path), remedy="start a new run")
+    loaded = _as_it_began(run)
+    known = run.manifest.facts[facts.SETTINGS]
+    settings = RunSettings(
+        results=run.path.parent.parent,
+        runtime=known["runtime"],
+        links=known["links"],
+        systems=tuple(known["systems"]),
+        retries=retries,
+    )
+    cells = plan_run(loaded, systems=settings.systems)
+    if [cell.id for cell in cells] != [cell.id for cell in run.all_cells]:
+        raise BadInput(
+            "this harness plans other cells for the scenario than the run has",
+            where=str(run.path),
+            remedy="go on with the harness the run began with, or start a new run",
+        )
+    _check(cells, settings)
+    with _signals_interrupt():
+        writer = RunWriter.reopen(run.path, invalid=invalid)
+        with writer.giving_up_on_error():
+            _remove_leftovers(run.id, settings.runtime)
+            provided = _provide(loaded, [cell for cell in cells if cell.id in writer.pending], settings, observer)
+        return _carry_out(loaded, settings, provided, writer, observer)
+
+
+def _remove_leftovers(run_id: str, runtime: str) -> None:
+    """Remove what the run's killed writer left: its lock is ours now, so nobody uses it."""
+    for lab in abandoned_labs():
+        if lab.run_id == run_id:
+            lab.destroy()
+    if runtime == "docker":
+        engine = connect()
         try:
-            with writer, temporary_files_of(writer.run_id):
-                observer.plan(writer.run_id, cells)
-                _run_cells(loaded, settings, provided, writer, observer)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; what was recorded is kept and marked", where=str(writer.path)) from None
+            for left in leftovers(engine, run_id):
+                remove(engine, left)
+        finally:
+            engine.close()
+
+
+def _as_it_began(run: Run) -> LoadedScenario:
+    """The scenario a run began with. Raises BadInput if it, the harness or the machine has changed since."""
+    text, manifest, here = run.resolved, run.manifest, host_facts()
+    changed = [key for key in _SAME_HOST if manifest.host.get(key) != here.get(key)]
+    for what, differs in (
+        ("it was made by a harness that kept no record of its settings", facts.SETTINGS not in manifest.facts),
+        ("its scenario was changed after it began", hashlib.sha256(text.encode()).hexdigest() != manifest.fingerprint),
+        (
+            f"it began with harness {manifest.harness}, this is {harness.__version__}",
+            manifest.harness != harness.__version__,
+        ),
+        (f"this is another machine than it began on ({', '.join(changed)})", bool(changed)),
+    ):
+        if differs:
+            raise BadInput(
+                f"the run cannot go on: {what}",
+                where=str(run.path),
+                remedy="start a new run; cells of unlike origin cannot be compared",
+            )
+    return scenario_from_text(text, str(run.path / SCENARIO))
+
+
+def _provide(loaded: LoadedScenario, cells: Sequence[CellPlan], settings: RunSettings, observer: Observer) -> Provided:
+    provided = provide(settings.runtime, loaded.stacks, cells, lambda what, line: observer.phase("", _line(what, line)))
+    for note in provided.notes:
+        observer.note(note)
+    return provided
+
+
+def _carry_out(
+    loaded: LoadedScenario, settings: RunSettings, provided: Provided, writer: RunWriter, observer: Observer
+) -> Path:
+    try:
+        with writer, temporary_files_of(writer.run_id):
+            observer.plan(writer.run_id, provided.cells)
+            _Campaign(loaded, settings, provided, writer, observer).run()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; what was recorded is kept and marked",
+            where=str(writer.path),
+            remedy=f"harness resume {writer.path} goes on with it",
+        ) from None
     return writer.path
 
 
@@ -120,41 +236,88 @@ def _line(what: str, line: str) -> str:
     return f"{what}: {line}" if what else line
 
 
-def _run_cells(
-    loaded: LoadedScenario,
-    settings: RunSettings,
-    provided: Provided,
-    writer: RunWriter,
-    observer: Observer,
-) -> None:
-    environments = provided.environments
-    built = {
-        name: {"python": environment.python_version, "packages": list(environment.freeze)}
-        for name, environment in environments.items()
-    }
-    failures: list[tuple[str, HarnessError]] = []
-    for plan in provided.cells:
-        cell_settings = CellSettings(
+class _Campaign:
+    """The cells of a run, one after the other; a failed one does not stop the others."""
+
+    def __init__(
+        self,
+        loaded: LoadedScenario,
+        settings: RunSettings,
+        provided: Provided,
+        writer: RunWriter,
+        observer: Observer,
+    ) -> None:
+        self._provided = provided
+        self._writer = writer
+        self._observer = observer
+        self._retries = settings.retries
+        self._settings = CellSettings(
             run_id=writer.run_id,
             runtime=settings.runtime,
             links=settings.links,
-            environments=environments,
-            stack_env={name: loaded.stacks[name].env for name in environments},
+            environments=provided.environments,
+            stack_env={name: loaded.stacks[name].env for name in provided.environments},
         )
-        try:
-            with writer.cell(plan) as cell:
-                cell.set(facts.STACKS, built)
-                for note in provided.notes:
-                    cell.note(note)
-                run_cell(plan, cell_settings, cell, observer)
-        except HarnessError as error:
-            # The other cells are still worth having; the first failure ends the run when they are done.
-            failures.append((plan.id, error))
-            observer.cell_ended(plan.id, "failed", [str(error)])
-    if failures:
-        writer.finish("failed", [f"{cell}: {error}" for cell, error in failures])
-        raise failures[0][1]
-    writer.finish("complete")
+        self._built = {
+            name: {"python": environment.python_version, "packages": list(environment.freeze)}
+            for name, environment in provided.environments.items()
+        }
+        self._pace = Pace()
+        self._stolen: dict[str, float] = {}
+        self._failures: list[tuple[str, HarnessError]] = []
+        self._retried = 0
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Run every cell. Raises the first failure when all have been run."""
+        before = self._writer.cells - len(self._provided.cells)
+        for at, plan in enumerate(self._provided.cells):
+            self._tell(before + at, self._provided.cells[at:])
+            self._until_it_is_over(plan)
+        self._tell(self._writer.cells, ())
+        if told := steal_sentence(self._stolen):
+            self._writer.warn(told)
+        if self._failures:
+            self._writer.finish("failed", [f"{cell}: {error}" for cell, error in self._failures])
+            raise self._failures[0][1]
+        self._writer.finish("complete")
+
+    def _tell(self, done: int, left: Sequence[CellPlan]) -> None:
+        left_s, at_least = self._pace.left(left)
+        elapsed = time.monotonic() - self._began
+        self._observer.standing(
+            Standing(done, self._writer.cells, len(self._failures), self._retried, elapsed, left_s, at_least)
+        )
+
+    def _until_it_is_over(self, plan: CellPlan) -> None:
+        """Run a cell, again after an infrastructure failure as often as was asked for.
+
+        A retry comes at once, so that the cell stays among the others of its repetition.
+        """
+        for left in range(self._retries, -1, -1):
+            began = time.monotonic()
+            try:
+                self._run(plan)
+            except HarnessError as error:
+                if left and isinstance(error, InfrastructureFailure) and not isinstance(error, MissingCapability):
+                    self._retried += 1
+                    self._observer.retry(plan.id, str(error), left)
+                    continue
+                # The other cells are still worth having; the first failure ends the run when they are done.
+                self._failures.append((plan.id, error))
+                self._observer.cell_ended(plan.id, "failed", [str(error)])
+            else:
+                self._pace.took(plan, time.monotonic() - began)
+            return
+
+    def _run(self, plan: CellPlan) -> None:
+        before = processor_times()
+        with self._writer.cell(plan) as cell:
+            cell.set(facts.STACKS, self._built)
+            for note in self._provided.notes:
+                cell.note(note)
+            run_cell(plan, self._settings, cell, self._observer)
+        self._stolen[plan.id] = stolen_share(before, processor_times())
 
 
 @contextmanager

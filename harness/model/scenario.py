@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -135,13 +135,24 @@ class Scenario(Frozen):
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; all are combined",
+        description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
+        "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them",
+    )
+    combine: Literal["product", "zip"] = Field(
+        default="product",
+        description="product: all values of the sweep with each other; zip: the first together, then the second",
     )
     seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
 
     @model_validator(mode="after")
-    def _check_buses(self) -> Scenario:
+    def _check_references(self) -> Scenario:
         faults = []
+        lengths = {key: len(values) for key, values in self.sweep.items()}
+        if self.combine == "zip" and len(set(lengths.values())) > 1:
+            said = ", ".join(f"{number} of {key}" for key, number in lengths.items())
+            faults.append(
+                Fault(("sweep",), f"combine: zip takes values together, and there are {said}", "as many of each")
+            )
         if not self.workloads and self.memory is None:
             faults.append(Fault((), "a scenario needs something to do", "workloads, or memory, or both"))
         for system_name, system in self.systems.items():

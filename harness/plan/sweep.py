@@ -4,46 +4,149 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from harness.errors import BadFile
 from harness.model.document import Document
 from harness.model.faults import nearest
+from harness.model.scenario import Scenario, System
+from harness.model.topology import Topology
+from harness.model.workload import Workload
 
-__all__ = ["TOPOLOGY_KEYS", "points", "substitute"]
+__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "substitute"]
 
 #: Top-level keys of a sweep that mean the topology, not the scenario itself.
 TOPOLOGY_KEYS = ("links", "sites", "defaults")
+#: In a key: every name at that place.
+_EVERY = "*"
+#: Keys of a workload whose value is a number by site: one number alone is meant for each of the sites.
+_BY_SITE = ("clients", "servers")
 
 
-def points(sweep: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """All combinations of the sweep's values, the last key varying fastest; one empty point without a sweep."""
-    keys = list(sweep)
-    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(sweep[key] for key in keys))]
-
-
-def substitute(document: Document, key: str, value: Any, into: dict[str, Any], where: Document) -> None:
-    """Put a sweep's value at its dotted key, in place.
+def points(sweep: Mapping[str, list[Any]], combine: Literal["product", "zip"] = "product") -> list[dict[str, Any]]:
+    """The points of a sweep; one empty point without one.
 
     Args:
-        document: the file whose data is changed, for its known keys.
-        into: a deep copy of that document's data.
+        sweep: values by key.
+        combine: "product": all combinations, the last key varying fastest; "zip": the first values together, then the
+            second ones, and so on (equally many of each).
+    """
+    keys = list(sweep)
+    values = [sweep[key] for key in keys]
+    if combine == "zip" and keys:
+        return [dict(zip(keys, together, strict=True)) for together in zip(*values, strict=True)]
+    return [dict(zip(keys, together, strict=True)) for together in itertools.product(*values)]
+
+
+def full_key(key: str) -> str:
+    """The dotted key a short one stands for: `stack` means systems.*.stack, `clients` workloads.*.clients.
+
+    A key of one part that is no key of a scenario, but one of a system or a workload, is meant for all of them.
+    """
+    if "." in key or key in Scenario.model_fields or key in TOPOLOGY_KEYS:
+        return key
+    if key in System.model_fields:
+        return f"systems.{_EVERY}.{key}"
+    if key in Workload.model_fields:
+        return f"workloads.{_EVERY}.{key}"
+    return key
+
+
+def substitute(key: str, value: Any, into: dict[str, Any], where: Document) -> None:
+    """Put a sweep's value at its dotted key, in place.
+
+    A part may be `*`: every name there. A number as part counts the items of a list from 0.
+
+    Args:
+        into: a deep copy of the data of the file the key leads into.
         where: the file the sweep stands in, for the error.
 
     Raises:
         BadFile: the key leads nowhere.
     """
-    parts = key.split(".")
-    here: Any = into
+    parts = full_key(key).split(".")
+    for holder, last in _places(into, parts, key, where):
+        new = copy.deepcopy(value)
+        if last in _BY_SITE and isinstance(value, int) and not isinstance(value, bool):
+            new = dict.fromkeys(_sites(holder.get(last)), value)
+        holder[last] = new
+
+
+def _sites(value: Any) -> list[str]:
+    """The sites of a workload's clients or servers, however they are written."""
+    return [value] if isinstance(value, str) else [str(site) for site in value or ()]
+
+
+def _places(data: Any, parts: list[str], key: str, where: Document) -> Iterator[tuple[Any, Any]]:
+    """(mapping or list, key or index) of every place the parts lead to."""
+    here: list[Any] = [data]
+    meant: list[Any] = [Topology if parts[0] in TOPOLOGY_KEYS else Scenario]
     for depth, part in enumerate(parts[:-1]):
-        if not isinstance(here, dict) or part not in here:
-            known = list(here) if isinstance(here, dict) else []
-            prefix = ".".join(parts[:depth])
-            what = f"{key!r} leads nowhere: there is no {part!r} " + (f"in {prefix}" if prefix else "at the top")
-            expected = f"one of: {', '.join(map(str, known))}" if known else None
-            raise BadFile((where.finding(("sweep", key), what, expected, nearest(part, map(str, known))),))
-        here = here[part]
-    if not isinstance(here, dict):
+        for holder in here:
+            if (
+                isinstance(holder, dict)
+                and holder.get(part) is None
+                and any(_has_section(each, part) for each in meant)
+            ):
+                holder[part] = {}  # A section the file leaves out has its defaults; one of them is what is swept.
+        meant = [inner for each in meant for inner in _below(each, part)]
+        here = [holder[name] for holder in here for name in _names(holder, part, parts[:depth], key, where)]
+    for holder in here:
+        # The last part may be a key that is not in the file, likewise.
+        if isinstance(holder, dict) and parts[-1] != _EVERY:
+            yield holder, parts[-1]
+        else:
+            yield from ((holder, name) for name in _names(holder, parts[-1], parts[:-1], key, where))
+
+
+def _names(holder: Any, part: str, before: list[str], key: str, where: Document) -> list[Any]:
+    """What a part means in a mapping or list. Raises BadFile."""
+    if isinstance(holder, dict):
+        if part == _EVERY:
+            return list(holder)
+        if part in holder:
+            return [part]
+    elif isinstance(holder, list):
+        if part == _EVERY:
+            return list(range(len(holder)))
+        if part.isdigit() and int(part) < len(holder):
+            return [int(part)]
+    else:
         raise BadFile((where.finding(("sweep", key), f"{key!r} leads into a value that has no keys"),))
-    here[parts[-1]] = copy.deepcopy(value)
+    known = [str(name) for name in (holder if isinstance(holder, dict) else range(len(holder)))]
+    place = f"in {'.'.join(before)}" if before else "at the top"
+    what = f"{key!r} leads nowhere: there is no {part!r} {place}"
+    expected = f"one of: {', '.join(known)}" if known else None
+    raise BadFile((where.finding(("sweep", key), what, expected, nearest(part, known)),))
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
+    """The keys of a section, with what each may hold; none for anything else."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}
+    return {}
+
+
+def _has_section(annotation: Any, part: str) -> bool:
+    """Whether the key is one of that section's own and holds a section itself. A name the user chooses is not."""
+    return any(_fields(each) for each in _kinds(_fields(annotation).get(part)))
+
+
+def _below(annotation: Any, part: str) -> list[Any]:
+    """What may stand at a key of a section, a name of a mapping, or an index of a list."""
+    if part in (fields := _fields(annotation)):
+        return _kinds(fields[part])
+    return [each for value in get_args(annotation)[-1:] for each in _kinds(value)]
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """An annotation without what pydantic adds to it, each member of a union by itself."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        arguments = get_args(annotation)
+        members = arguments[:1] if get_origin(annotation) is Annotated else arguments
+        return [kind for each in members for kind in _kinds(each)]
+    return [annotation]

@@ -32,6 +32,7 @@ class Cell:
         id, system, repetition, point: which cell.
         state: what it may be used for; planned, unfinished and damaged cells have no rows.
         reasons: why it is in that state.
+        attempts: why each earlier attempt at it failed.
         record: cell.json, or None where there is none to be trusted.
         path: its directory.
     """
@@ -47,6 +48,7 @@ class Cell:
         self.record = record
         self.state = state
         self.reasons = list(reasons)
+        self.attempts = list(entry.attempts)
 
     @property
     def readable(self) -> bool:

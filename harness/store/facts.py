@@ -19,7 +19,9 @@ __all__ = [
     "NODES_AFTER",
     "NODES_BEFORE",
     "PROCESS_EVENTS",
+    "RESUMED",
     "RUNTIME",
+    "SETTINGS",
     "SHAPER",
     "STACKS",
 ]
@@ -53,3 +55,7 @@ NODES_AFTER: Final = "nodes_after"
 RUNTIME: Final = "runtime"
 #: The memory verdicts of a cell: harness.memory.result.MemoryResult as JSON. A cell with it has no load.
 MEMORY: Final = "memory"
+#: Of the whole run: {"runtime": name, "links": backend or "auto", "systems": [the only ones asked for]}.
+SETTINGS: Final = "settings"
+#: Of the whole run: when it was gone on with (UTC).
+RESUMED: Final = "resumed"

@@ -12,6 +12,7 @@
             processes.parquet     one row per sampled process and instant
             readings.parquet      one row per reading at rest of a dosed process (memory cells only)
             logs/
+        attempts/<cell-id>.<n>/   what the n-th attempt at a cell left that failed and was run again
 
 Names that begin with a dot are unfinished or internal; a reader ignores them.
 """
@@ -22,6 +23,7 @@ import re
 from datetime import UTC, datetime
 
 __all__ = [
+    "ATTEMPTS",
     "CELLS",
     "CELL_RECORD",
     "DELIVERIES",
@@ -46,6 +48,7 @@ SCENARIO = "scenario.resolved.yaml"
 LOCK = ".writer.lock"
 LOGS = "logs"
 CELLS = "cells"
+ATTEMPTS = "attempts"
 CELL_RECORD = "cell.json"
 OPERATIONS = "operations.parquet"
 DELIVERIES = "deliveries.parquet"

@@ -62,8 +62,10 @@ class Run:
             found.append(f"The run is {self.state}." + "".join(f" {why}." for why in self.manifest.why))
         for cell in self.all_cells:
             if cell.state != "valid":
-                reasons = "; ".join(cell.reasons)
+                reasons = _flat("; ".join(cell.reasons))
                 found.append(f"Cell {cell.id} is {cell.state}" + (f": {reasons}." if reasons else "."))
+            if cell.attempts:
+                found.append(f"Cell {cell.id} was run again; before: {_flat('; '.join(cell.attempts))}.")
         return found + list(self.manifest.warnings)
 
     @property
@@ -76,7 +78,11 @@ class Run:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row per cell: cell, system, repetition, state, reasons, operations, deliveries, and a column per axis."""
+        """One row per cell.
+
+        Columns: cell, system, repetition, state, attempts (1 unless it failed before), reasons, operations, deliveries,
+        and a column per axis of the sweep.
+        """
         rows = []
         for cell in self.all_cells:
             files = cell.record.files if cell.record else {}
@@ -86,6 +92,7 @@ class Run:
                     "system": cell.system,
                     "repetition": cell.repetition,
                     "state": cell.state,
+                    "attempts": len(cell.attempts) + 1,
                     "reasons": "; ".join(cell.reasons),
                     "operations": files["operations.parquet"].rows if "operations.parquet" in files else 0,
                     "deliveries": files["deliveries.parquet"].rows if "deliveries.parquet" in files else 0,
@@ -188,6 +195,10 @@ class Run:
         notes = "".join(f"<li>{html.escape(text)}</li>" for text in self.problems)
         table: Any = self.cells.to_html(index=False, border=0)
         return f"<div><p>{head}</p>" + (f"<ul>{notes}</ul>" if notes else "") + f"{table}</div>"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

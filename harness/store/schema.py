@@ -37,7 +37,11 @@ class _Stored(BaseModel):
 
 
 class CellEntry(_Stored):
-    """One cell in the manifest: planned from the start, so that a missing cell is seen to be missing."""
+    """One cell in the manifest: planned from the start, so that a missing cell is seen to be missing.
+
+    Attributes:
+        attempts: why each earlier attempt at it failed; what they left is in attempts/.
+    """
 
     id: str
     system: str
@@ -47,6 +51,7 @@ class CellEntry(_Stored):
     state: CellState = "planned"
     why: list[str] = Field(default_factory=list)
     digest: str | None = None
+    attempts: list[str] = Field(default_factory=list)
 
 
 class Manifest(_Stored):

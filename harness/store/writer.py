@@ -22,6 +22,7 @@ import hashlib
 import json
 import secrets
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,10 @@ import numpy as np
 
 import harness
 from harness.errors import BadInput, Interrupted
+from harness.store import facts
 from harness.store.atomic import WriterLock, replace_text
 from harness.store.layout import (
+    ATTEMPTS,
     CELL_RECORD,
     CELLS,
     DELIVERIES,
@@ -63,7 +66,7 @@ from harness.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.plan.cell import AgentPlan, CellPlan
@@ -79,6 +82,13 @@ def _outcome_of(error: BaseException | None) -> tuple[RunState, list[str]]:
     if isinstance(error, (Interrupted, KeyboardInterrupt)):
         return "interrupted", ["stopped by the user"]
     return "failed", [mask_text(f"{type(error).__name__}: {error}") if error else "ended without a result"]
+
+
+def _again(entry: CellEntry) -> CellEntry:
+    """A cell that will be run again; that it failed, or was invalid, is remembered."""
+    failed = ["; ".join([entry.state, *entry.why])] if entry.state in ("failed", "invalid") else []
+    changes = {"state": "planned", "why": [], "digest": None, "attempts": [*entry.attempts, *failed]}
+    return entry.model_copy(update=changes)
 
 
 def _copy_log(directory: Path, source: Path, name: str | None) -> None:
@@ -169,11 +179,12 @@ class RunWriter:
         return writer
 
     @classmethod
-    def reopen(cls, path: Path) -> RunWriter:
+    def reopen(cls, path: Path, *, invalid: bool = False) -> RunWriter:
         """Go on with a run that was stopped, killed or failed: what is `pending` can be run, what is done is kept.
 
         Args:
             path: the run's directory.
+            invalid: whether invalid cells are run again too.
 
         Raises:
             BadInput: some process is still writing it, or nothing is left to run.
@@ -191,18 +202,18 @@ class RunWriter:
             raise BadInput(f"no run to go on with ({error.strerror})", where=str(path)) from None
         try:
             run = load_run(path)
-            done = {cell.id for cell in run.all_cells if cell.state in ("valid", "degraded", "invalid")}
+            over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
+            done = {cell.id for cell in run.all_cells if cell.state in over}
             if len(done) == len(run.all_cells):
                 raise BadInput("nothing is left to run", where=str(path), remedy="start a new run")
         except BaseException:
             lock.release()
             raise
-        entries = [
-            entry if entry.id in done else entry.model_copy(update={"state": "planned", "why": [], "digest": None})
-            for entry in run.manifest.cells
-        ]
+        entries = [entry if entry.id in done else _again(entry) for entry in run.manifest.cells]
         writer = cls(path, run.manifest, lock)
-        writer._update(state="running", why=[], ended=None, cells=entries)
+        resumed = [*run.manifest.facts.get(facts.RESUMED, ()), utc_now()]
+        known = {**run.manifest.facts, facts.RESUMED: resumed}
+        writer._update(state="running", why=[], ended=None, cells=entries, facts=known)
         return writer
 
     @property
@@ -211,9 +222,23 @@ class RunWriter:
         return tuple(entry.id for entry in self._manifest.cells if entry.state in ("planned", "running"))
 
     @property
+    def cells(self) -> int:
+        """How many cells the run has, done or not."""
+        return len(self._manifest.cells)
+
+    @property
     def run_id(self) -> str:
         """The run's id."""
         return self._manifest.run
+
+    @contextmanager
+    def giving_up_on_error(self) -> Iterator[None]:
+        """What must work before the first cell; if it does not, the run ends as `with` this writer would end it."""
+        try:
+            yield
+        except BaseException as error:
+            self.finish(*_outcome_of(error))
+            raise
 
     def __enter__(self) -> RunWriter:
         return self
@@ -235,14 +260,23 @@ class RunWriter:
         _copy_log(self.path / LOGS, source, name)
 
     def cell(self, plan: CellPlan) -> CellWriter:
-        """Begin a planned cell; what an earlier attempt at it left is removed."""
-        if plan.id not in {entry.id for entry in self._manifest.cells}:
+        """Begin a planned cell; what an earlier attempt at it left is kept aside if it failed, else removed."""
+        entry = next((entry for entry in self._manifest.cells if entry.id == plan.id), None)
+        if entry is None:
             raise ValueError(f"cell {plan.id!r} is not in this run's plan")
         if self._open_cell is not None:
             raise ValueError(f"cell {self._open_cell.id!r} is still open")
         directory = self.path / CELLS / safe_name(plan.id)
+        if entry.state == "failed":
+            entry = _again(entry)
+            self._replace(entry)
         if directory.exists():
-            shutil.rmtree(directory)
+            aside = self.path / ATTEMPTS / f"{directory.name}.{len(entry.attempts)}"
+            if entry.attempts and (directory / CELL_RECORD).exists() and not aside.exists():
+                aside.parent.mkdir(exist_ok=True)
+                directory.rename(aside)
+            else:
+                shutil.rmtree(directory)
         directory.mkdir()
         self._enter_cell_state(plan.id, "running", [], None)
         self._open_cell = CellWriter(self, directory, plan)
@@ -263,11 +297,11 @@ class RunWriter:
         self._enter_cell_state(cell, state, reasons, digest)
 
     def _enter_cell_state(self, cell: str, state: CellState, why: Sequence[str], digest: str | None) -> None:
-        entries = [
-            entry.model_copy(update={"state": state, "why": list(why), "digest": digest}) if entry.id == cell else entry
-            for entry in self._manifest.cells
-        ]
-        self._update(cells=entries)
+        entry = next(entry for entry in self._manifest.cells if entry.id == cell)
+        self._replace(entry.model_copy(update={"state": state, "why": list(why), "digest": digest}))
+
+    def _replace(self, changed: CellEntry) -> None:
+        self._update(cells=[changed if entry.id == changed.id else entry for entry in self._manifest.cells])
 
     def _update(self, **changes: Any) -> None:
         self._manifest = self._manifest.model_copy(update=changes)

@@ -17,7 +17,6 @@ from harness.plan.cell import CellPlan, LinkPlan
 from harness.plan.planner import Impossible, cell_order, plan_cell
 from harness.plan.routes import Distances, one_way
 from harness.plan.seeds import derive
-from harness.plan.sweep import points
 from harness.stack.shipped import SHIPPED
 
 STACKS = {stack.name: stack for stack in SHIPPED}
@@ -181,16 +180,6 @@ def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repet
         assert {index for index, _ in block} == set(range(cells))
         assert {repetition for _, repetition in block} == {number + 1}
     assert order == cell_order([(str(i), {}) for i in range(cells)], repetitions, seed)
-
-
-def test_a_sweep_is_the_product_of_its_values() -> None:
-    assert points({}) == [{}]
-    assert points({"a": [1, 2], "b": ["x", "y"]}) == [
-        {"a": 1, "b": "x"},
-        {"a": 1, "b": "y"},
-        {"a": 2, "b": "x"},
-        {"a": 2, "b": "y"},
-    ]
 
 
 def test_seeds_differ_by_label_and_do_not_change() -> None:

@@ -290,6 +290,28 @@ def test_a_damaged_cell_is_run_again(tmp_path: Path) -> None:
     again.finish("interrupted")
 
 
+def test_an_invalid_cell_is_run_again_only_if_asked_for_and_listed(tmp_path: Path) -> None:
+    made = Made(seconds=2, systems=("rabbit",))
+    (plan_,) = plans(made)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=[plan_]) as run:
+        with run.cell(plan_) as cell:
+            fill(cell, plan_, made, tmp_path)
+            cell.finish("invalid", ["links: packets were released late"])
+        run.finish("complete")
+    with pytest.raises(BadInput, match="nothing is left"):
+        RunWriter.reopen(run.path)
+    with RunWriter.reopen(run.path, invalid=True) as again:
+        with again.cell(plan_) as cell:
+            fill(cell, plan_, made, tmp_path)
+            cell.finish("valid")
+        again.finish("complete")
+    loaded = harness.load_run(run.path)
+    assert loaded.cells.loc[0, "attempts"] == 2
+    assert loaded.problems == ["Cell rabbit-r1 was run again; before: invalid; links: packets were released late."]
+    assert (run.path / "attempts" / "rabbit-r1.1" / "operations.parquet").exists()
+    assert len(loaded.latency) == 6 * 100, "what was set aside counts for nothing"
+
+
 def test_the_newest_run_of_a_scenario(tmp_path: Path) -> None:
     make_run(tmp_path, Made(seconds=2), run_id="20260101T000000Z-a")
     make_run(tmp_path, Made(seconds=2), run_id="20260102T000000Z-a")

@@ -1,0 +1,138 @@
+"""Sweeps: which cells a scenario has, and what a point changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.errors import BadFile
+from harness.files import load_scenario, plan_run, scenario_from_text
+from harness.lab.run import resolved_text
+from harness.plan.cell import CellPlan
+from harness.plan.sweep import full_key, points
+
+ROOT = Path(__file__).parents[2]
+BASE: dict[str, Any] = {
+    "name": "swept",
+    "topology": {
+        "name": "two",
+        "sites": ["core", "edge"],
+        "links": {"core-edge": {"between": ["core", "edge"], "rtt": "40ms"}},
+    },
+    "systems": {
+        "rabbitmq": {"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "oslo-14.7.3-rabbit"},
+        "amqp1": {"bus": {"kind": "router", "at": ["core", "edge"]}, "stack": "oslo-14.7.3-amqp1"},
+    },
+    "workloads": {
+        "near": {"pattern": "rpc-call", "clients": "edge", "servers": "edge", "rate": "10/s"},
+        "far": {"pattern": "rpc-call", "clients": {"edge": 2}, "servers": "core", "rate": "10/s"},
+    },
+    "timeline": [{"at": "3s", "link": "core-edge", "set": {"loss": "1%"}}],
+}
+
+
+def cells(sweep: Mapping[str, Any], *, systems: tuple[str, ...] = ("rabbitmq",), **changes: Any) -> list[CellPlan]:
+    text = yaml.safe_dump({**BASE, "sweep": dict(sweep), **changes})
+    return list(plan_run(scenario_from_text(text, "swept.yaml"), systems=systems))
+
+
+def clients(cell: CellPlan) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for agent in cell.agents:
+        if agent.role == "client":
+            found[agent.workload] = found.get(agent.workload, 0) + 1
+    return found
+
+
+def test_product_and_zip() -> None:
+    sweep: dict[str, list[Any]] = {"a": [1, 2], "b": ["x", "y"]}
+    assert points({}) == [{}]
+    assert points({}, "zip") == [{}]
+    assert points(sweep) == [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}]
+    assert points(sweep, "zip") == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+
+
+def test_a_zip_changes_values_together() -> None:
+    found = cells({"links.core-edge.rtt": ["10ms", "80ms"], "rate": ["5/s", "20/s"]}, combine="zip")
+    seen = [(cell.lab.links[0].impairment.delay_s, cell.agents[-1].task["schedule"]["rate_per_s"]) for cell in found]
+    assert seen == [(0.005, 5), (0.04, 20)]
+
+
+def test_a_zip_of_unequal_lengths_is_refused() -> None:
+    with pytest.raises(BadFile, match="2 of clients, 3 of rate"):
+        cells({"clients": [1, 2], "rate": ["1/s", "2/s", "3/s"]}, combine="zip")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "counts"),
+    [
+        ({"clients": [1, 3]}, [{"near": 1, "far": 1}, {"near": 3, "far": 3}]),
+        ({"clients": [{"edge": 4}]}, [{"near": 4, "far": 4}]),
+        ({"workloads.far.clients": [5]}, [{"near": 1, "far": 5}]),
+        ({"workloads.far.clients.edge": [6]}, [{"near": 1, "far": 6}]),
+        ({"workloads.*.clients": [{"core": 1, "edge": 1}]}, [{"near": 2, "far": 2}]),
+    ],
+)
+def test_clients(sweep: dict[str, Any], counts: list[dict[str, int]]) -> None:
+    assert [clients(cell) for cell in cells(sweep)] == counts
+
+
+def test_stacks_of_one_system_or_all() -> None:
+    stacks = ["oslo-14.7.3-rabbit", "oslo-18.3.1-rabbit"]
+    assert [cell.stacks for cell in cells({"systems.rabbitmq.stack": stacks})] == [(stack,) for stack in stacks]
+    only = {"rabbitmq": BASE["systems"]["rabbitmq"]}
+    found = plan_run(scenario_from_text(yaml.safe_dump({**BASE, "systems": only, "sweep": {"stack": stacks}}), "s"))
+    assert [cell.stacks for cell in found] == [(stack,) for stack in stacks]
+
+
+def test_any_field() -> None:
+    assert [c.phases.duration_s for c in cells({"load.duration": ["5s", "7s"]})] == [5, 7]
+    changed = [c.changes[0].impairment for c in cells({"timeline.0.set.loss": ["2%", "3%"]})]
+    assert [impairment.loss for impairment in changed if impairment] == [0.02, 0.03]
+    assert [c.lab.links[0].impairment.loss for c in cells({"links.*.loss": ["0.1%"]})] == [0.001]
+    threads = {
+        a.task["workers"] for c in cells({"workloads.far.server.threads": [3]}) for a in c.agents if a.role == "server"
+    }
+    assert threads == {3, 16}
+    assert full_key("payload") == "workloads.*.payload"
+    assert full_key("links") == "links"
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("links.core-egde.rtt", "did you mean: core-edge"),
+        ("timeline.3.at", "there is no '3' in timeline"),
+        ("name.x", "leads into a value that has no keys"),
+        ("workload.near.rate", "there is no 'workload' at the top"),
+        ("colour", "unknown key 'colour'"),
+        ("workloads.near.colour", "unknown key 'colour'"),
+    ],
+)
+def test_a_key_that_leads_nowhere(key: str, says: str) -> None:
+    with pytest.raises(BadFile, match=says):
+        cells({key: ["1"]})
+
+
+def test_every_cell_has_a_name_of_its_own() -> None:
+    sweep = {
+        "links.core-edge.rtt": ["10ms", "10 ms"],
+        "clients": [{"edge": 1}, {"core": 1, "edge": 1}],
+        "payload": [f"{n}B" for n in range(1, 9)],
+    }
+    found = cells(sweep, repetitions=3)
+    assert len({cell.id for cell in found}) == len(found) == 2 * 2 * 8 * 3
+    assert all(len(cell.id) <= 100 for cell in found)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_resolved_scenario_plans_the_same_cells(path: Path) -> None:
+    """What `harness resume` and a reproduction run is what ran."""
+    loaded = load_scenario(path)
+    again = scenario_from_text(resolved_text(loaded), "scenario.resolved.yaml")
+    assert plan_run(again) == plan_run(loaded)
+    assert resolved_text(again) == resolved_text(loaded)
