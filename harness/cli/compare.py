@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from harness.cli.completion import axes, results
+from harness.cli.report import EXPORT
+
 __all__ = ["compare"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--axis", metavar="NAME", help="What to compare: system, run, or an axis of the sweep.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), shell_complete=results)
+@click.option(
+    "--axis", metavar="NAME", shell_complete=axes, help="What to compare: system, run, or an axis of the sweep."
+)
 @click.option("--baseline", metavar="NAME", help="The side others are compared with; default: the first.")
 @click.option(
     "--allow", multiple=True, metavar="PART", help="A part that may differ too, e.g. machine; may be repeated."
@@ -25,6 +30,7 @@ __all__ = ["compare"]
     help="Differences up to this are of no interest.",
 )
 @click.option("--into", type=click.Path(path_type=Path), help="Directory for the reports; default: the last run's own.")
+@EXPORT
 def compare(
     runs: tuple[Path, ...],
     axis: str | None,
@@ -32,6 +38,7 @@ def compare(
     allow: tuple[str, ...],
     tolerance: float,
     into: Path | None,
+    export: Path | None,
 ) -> None:
     """Compare the systems of one run, several runs, or the points of a sweep.
 
@@ -54,3 +61,7 @@ def compare(
     print_report(done.said, compare_tables(done.comparison))
     for file in (done.html, done.markdown):
         click.echo(f"report: {file}")
+    if export is not None:
+        from harness.report.export import export_comparison
+
+        click.echo(f"export: {len(export_comparison(done.comparison, export))} files in {export}")

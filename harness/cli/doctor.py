@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.completion import scenario_files
 from harness.doctor import examine
 from harness.errors import MissingCapability
 from harness.files import load_scenario, plan_run
@@ -18,7 +19,7 @@ _MARK = {"ok": "ok", "note": "note", "missing": "MISSING"}
 
 
 @click.command()
-@click.argument("scenario", required=False, type=click.Path(path_type=Path))
+@click.argument("scenario", required=False, type=click.Path(path_type=Path), shell_complete=scenario_files)
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Results directory."
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from harness.cli.changes import changes_option, parse_changes
+from harness.cli.completion import scenario_files
+from harness.cli.completion import systems as complete_systems
 from harness.cli.plan_text import plan_lines
 from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
@@ -27,7 +29,7 @@ def _is_topology(document: Document) -> bool:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...", shell_complete=scenario_files)
 def validate(files: tuple[Path, ...]) -> None:
     """Check scenario and topology files; every fault is shown with file, line and key."""
     failures: list[BadInput] = []
@@ -55,8 +57,15 @@ class _Several(BadInput):
 
 
 @click.command()
-@click.argument("file", type=_FILE)
-@click.option("--system", "systems", multiple=True, metavar="NAME", help="Only this system; may be repeated.")
+@click.argument("file", type=_FILE, shell_complete=scenario_files)
+@click.option(
+    "--system",
+    "systems",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_systems,
+    help="Only this system; may be repeated.",
+)
 @changes_option
 @click.option("--json", "as_json", is_flag=True, help="The whole plan as JSON.")
 def plan(file: Path, systems: tuple[str, ...], changes: tuple[str, ...], as_json: bool) -> None:
@@ -70,8 +79,21 @@ def plan(file: Path, systems: tuple[str, ...], changes: tuple[str, ...], as_json
 
 @click.command()
 @click.argument("kind", type=click.Choice(["scenario", "topology"]), default="scenario")
-def schema(kind: str) -> None:
-    """Print the JSON Schema of scenario (or topology) files, for editors."""
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["json", "markdown"]),
+    default="json",
+    show_default=True,
+    help="JSON Schema, or the page docs/scenario-language.md: every key with its values, default and meaning.",
+)
+def schema(kind: str, form: str) -> None:
+    """Print the JSON Schema of scenario (or topology) files, for editors; or the language as a page for people."""
+    if form == "markdown":
+        from harness.cli.language import language_page
+
+        click.echo(language_page(), nl=False)
+        return
     model = Scenario if kind == "scenario" else Topology
     document = model.model_json_schema(mode="validation")
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"

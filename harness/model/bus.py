@@ -47,7 +47,7 @@ class Placed(Limited):
 class RabbitmqBus(Placed):
     """RabbitMQ: one broker, or a cluster of all brokers named."""
 
-    kind: Literal["rabbitmq"]
+    kind: Literal["rabbitmq"] = Field(description="which kind of bus")
     at: Sites = Field(description="where the brokers stand: a site, a list of sites, or sites with numbers of brokers")
     config: dict[str, str | int | bool] = Field(
         default_factory=dict, description="lines for rabbitmq.conf, over the harness's own"
@@ -61,7 +61,7 @@ class RabbitmqBus(Placed):
 class RouterBus(Placed):
     """AMQP 1.0 routers: one at each named site, joined into a graph."""
 
-    kind: Literal["router"]
+    kind: Literal["router"] = Field(description="which kind of bus")
     at: Sites = Field(description="where the routers stand: a site or a list of sites, one router each")
     graph: Literal["mesh", "line", "ring", "star"] | tuple[tuple[Name, Name], ...] = Field(
         default="mesh",
@@ -151,7 +151,7 @@ class RouterBus(Placed):
 class LoopbackBus(Frozen):
     """No bus at all: clients and servers meet inside the agent. The harness's own floor, and its quickest test."""
 
-    kind: Literal["loopback"]
+    kind: Literal["loopback"] = Field(description="which kind of bus")
     at: dict[Name, int] = Field(default_factory=dict, max_length=0, description="nothing to place")
 
     def edges(self) -> tuple[tuple[str, str], ...]:

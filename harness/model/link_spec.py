@@ -59,7 +59,9 @@ class BurstLoss(Frozen):
 class LinkTraits(Frozen):
     """What may be said of a link's direction. What is not said is left as it was."""
 
-    link_class: str | None = Field(default=None, alias="class", description="a named kind of link to start from")
+    link_class: str | None = Field(
+        default=None, alias="class", description=f"a named kind of link to start from: {', '.join(LINK_CLASSES)}"
+    )
     rtt: Duration | None = Field(default=None, description="round-trip time, applied half each way")
     delay: Duration | None = Field(default=None, description="one-way delay, instead of rtt")
     jitter: Duration | None = Field(

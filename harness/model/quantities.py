@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 __all__ = [
+    "UNITS",
     "Duration",
     "Fraction",
     "Frequency",
@@ -39,6 +40,15 @@ _RATE = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _SIZE = {"B": 1.0, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _FREQUENCY = {"/s": 1.0, "/min": 1.0 / 60.0, "/h": 1.0 / 3600.0}
 _FRACTION = {"%": 0.01}
+
+#: Kind of quantity, its units, an example: for documents.
+UNITS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("a duration", tuple(_DURATION), "80ms"),
+    ("a data rate", tuple(_RATE), "100mbit"),
+    ("a size", tuple(_SIZE), "1KiB"),
+    ("a rate", tuple(_FREQUENCY), "20/s"),
+    ("a percentage", tuple(_FRACTION), "0.5%"),
+)
 
 
 def _parse(value: object, kind: str, units: Mapping[str, float], examples: str, *, fold_case: bool = False) -> float:

@@ -100,6 +100,10 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["run", "scenarios/loopback.yaml", "--runtime", "fake", "--links", "string"], 2, "no link backend"),
         (["run", "scenarios/quickstart.yaml", "--runtime", "fake"], 2, "fake runtime has no network"),
         (["report", "no-such-run"], 2, "no-such-run"),
+        (["report", "results/examples/quickstart", "--into", "/proc/nowhere"], 2, "the report cannot be written"),
+        (["compare", "results/examples/quickstart", "--into", "/proc/nowhere"], 2, "the report cannot be written"),
+        (["resume", "results/examples/quickstart"], 2, "nothing is left to run"),
+        (["resume", "no-such-run"], 2, "no result here"),
         (["links", "probe", "scenarios/quickstart.yaml"], 2, "unknown key"),
     ],
 )
