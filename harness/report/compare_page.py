@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparison import TOLERANCE
 from harness.report.answer import Answer, warnings_of
 from harness.report.compare_text import compare_tables, contrast_sentences
 from harness.report.compared import Comparison, compare_findings
 from harness.report.examine import examine
+from harness.report.files import write_report
 from harness.report.markdown import markdown
 from harness.report.page import facts_html, page, plots_html, section, table_html
 from harness.report.plots.forest import forest_plots
 from harness.report.plots.sweep import sweep_plots
-from harness.store.atomic import replace_text
 from harness.store.run import Run, load_run
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.report.findings import Findings
 
@@ -73,9 +74,9 @@ def compare_runs(
     comparison = compare_findings(runs, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
     said = compare_answer(comparison, runs)
     published = PublishedComparison(comparison, said, into / "compare.html", into / "compare.md")
-    replace_text(published.html, compare_page(comparison, runs))
+    write_report(published.html, compare_page(comparison, runs))
     title, about = _heading(comparison, runs)
-    replace_text(published.markdown, markdown(title, about, said, compare_tables(comparison)))
+    write_report(published.markdown, markdown(title, about, said, compare_tables(comparison)))
     return published
 
 
@@ -91,7 +92,8 @@ def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
     title, about = _heading(comparison, runs)
     swept = [plot for findings in runs[:1] for plot in sweep_plots(findings)]
     tables = "".join(table_html(table) for table in compare_tables(comparison))
-    facts = {f"{name} ({f.run})": values for f in runs for name, values in f.provenance.items()}
+    facts: dict[str, Mapping[str, Any]] = {"Comparison": _about(comparison, runs)}
+    facts |= {f"{name} ({f.run})": values for f in runs for name, values in f.provenance.items()}
     sections = [
         section("effects", "Effects with their intervals", plots_html(forest_plots(comparison))),
         section("sweep", "Along the sweep", plots_html(swept) if swept else ""),
@@ -99,6 +101,20 @@ def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
         section("provenance", "What ran", facts_html(facts)),
     ]
     return page(title, about, compare_answer(comparison, runs), sections)
+
+
+def _about(comparison: Comparison, runs: Sequence[Findings]) -> dict[str, Any]:
+    """What was compared how, with the command that does it again (parts that may differ are named in the warnings)."""
+    words = ["harness", "compare", *(f"results/{findings.scenario}/{findings.run}" for findings in runs)]
+    words += ["--axis", comparison.axis, "--baseline", comparison.sides[0]]
+    words += ["--tolerance", f"{comparison.tolerance * 100:g}"]
+    return {
+        "axis": comparison.axis,
+        "baseline": comparison.sides[0],
+        "sides": ", ".join(comparison.sides),
+        "tolerance": f"{comparison.tolerance:.1%}",
+        "to compare again": shlex.join(words),
+    }
 
 
 def _heading(comparison: Comparison, runs: Sequence[Findings]) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
         (
             e.metric.kind,
             e.metric.subject,
-            f"{e.metric.name}, {e.metric.unit}",
+            e.metric.name if e.metric.unit in e.metric.name else f"{e.metric.name}, {e.metric.unit}",
             e.effect.a,
             e.effect.b,
             phrase(e),

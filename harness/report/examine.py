@@ -388,17 +388,24 @@ def _links(run: Run) -> tuple[LinkFinding, ...]:
                 records.setdefault((a, b, round((there + delays[b, a]) * 1e3, 6)), []).append(cell.record)
     order = list(dict.fromkeys((a, b) for a, b, _ in records))
     return tuple(
-        LinkFinding(a, b, declared, _probed(found, facts.LINKS_BEFORE, a, b), _probed(found, facts.LINKS_AFTER, a, b))
+        LinkFinding(
+            a,
+            b,
+            declared,
+            before_ms=_probed(found, facts.LINKS_BEFORE, a, b),
+            declared_after_ms=_probed(found, facts.LINKS_AFTER, a, b, "declared_rtt_s"),
+            after_ms=_probed(found, facts.LINKS_AFTER, a, b),
+        )
         for (a, b, declared), found in sorted(records.items(), key=lambda item: (order.index(item[0][:2]), item[0][2]))
     )
 
 
-def _probed(records: Sequence[CellRecord], name: str, a: str, b: str) -> float | None:
-    """The median of the measured round trips between two sites, ms; None where none was measured."""
+def _probed(records: Sequence[CellRecord], name: str, a: str, b: str, which: str = "measured_rtt_s") -> float | None:
+    """The median of the measured (or declared) round trips between two sites, ms; None where there is none."""
     values = [
-        probe["measured_rtt_s"] * 1e3
+        probe[which] * 1e3
         for record in records
         for probe in record.facts.get(name) or ()
-        if {probe["a"], probe["b"]} == {a, b} and probe.get("measured_rtt_s") is not None
+        if {probe["a"], probe["b"]} == {a, b} and probe.get(which) is not None
     ]
     return float(np.median(values)) if values else None

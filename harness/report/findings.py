@@ -161,14 +161,27 @@ class CellFinding:
 
 @dataclass(frozen=True, slots=True)
 class LinkFinding:
-    """A link between two sites as declared in some cells: declared and measured round-trip times, milliseconds; None
-    where not measured. A link whose delay is swept has one for each value."""
+    """A link between two sites as declared in some cells; a link whose delay is swept has one for each value.
+
+    Attributes:
+        a, b: the sites.
+        declared_ms: round trip declared when the load began.
+        before_ms: round trip measured before the load; None where not measured.
+        declared_after_ms: round trip declared when the timeline was over; None where links were not probed then.
+        after_ms: round trip measured after the load; None where not measured.
+    """
 
     a: str
     b: str
     declared_ms: float
     before_ms: float | None
+    declared_after_ms: float | None
     after_ms: float | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the timeline left it other than it was."""
+        return self.declared_after_ms is not None and abs(self.declared_after_ms - self.declared_ms) > 1e-6
 
 
 @dataclass(frozen=True)

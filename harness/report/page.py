@@ -34,7 +34,8 @@ def table_html(table: Table) -> str:
     for texts in table.texts():
         if table.lead and table.group(texts) != group:
             group = table.group(texts)
-            bodies.append(f'</tbody><tbody><tr class="group"><th colspan="{len(shown)}">{escape(group)}</th></tr>')
+            heading = f'<th scope="rowgroup" colspan="{len(shown)}">{escape(group)}</th>'
+            bodies.append(f'</tbody><tbody><tr class="group">{heading}</tr>')
         cells = zip(shown, texts[table.lead :], strict=True)
         bodies.append("<tr>" + "".join(f"<td{_classes(c)}>{_text(text)}</td>" for c, text in cells) + "</tr>")
     body = f"<tbody>{''.join(bodies)}</tbody>".replace("<tbody></tbody>", "")

@@ -26,7 +26,9 @@ def provenance(run: Run) -> dict[str, dict[str, Any]]:
             "harness": manifest.harness,
             "seed": manifest.seed,
             "scenario fingerprint (SHA-256)": manifest.fingerprint,
-            "to run it again": shlex.join(manifest.command) if manifest.command else "not recorded",
+            "command": shlex.join(manifest.command) if manifest.command else "not recorded",
+            "gone on with": ", ".join(manifest.facts.get(facts.RESUMED, ())) or "never",
+            "to run it again": _again(run),
         },
         "Machine": dict(manifest.host),
     }
@@ -46,6 +48,17 @@ def provenance(run: Run) -> dict[str, dict[str, Any]]:
         if known.get(facts.CLOCK):
             found.setdefault("Clocks", _flat(known[facts.CLOCK]))
     return found
+
+
+def _again(run: Run) -> str:
+    """The command that runs the very scenario again, as it was resolved, wherever its file is now."""
+    from harness.store.layout import SCENARIO
+
+    words = ["harness", "run", f"results/{run.manifest.scenario}/{run.id}/{SCENARIO}"]
+    settings = run.manifest.facts.get(facts.SETTINGS) or {}
+    words += [word for key in ("runtime", "links") if settings.get(key) for word in (f"--{key}", settings[key])]
+    words += [word for system in settings.get("systems", ()) for word in ("--system", system)]
+    return shlex.join(words)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report.examine import examine
+from harness.report.files import write_report
 from harness.report.markdown import run_markdown
 from harness.report.run_page import run_page
-from harness.store.atomic import replace_text
 from harness.store.run import load_run
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ def publish_run(path: str | os.PathLike[str], into: Path | None = None) -> Publi
     findings = examine(run)
     directory = into or run.path
     published = Published(findings, directory / "report.html", directory / "report.md")
-    replace_text(published.html, run_page(findings))
-    replace_text(published.markdown, run_markdown(findings))
+    write_report(published.html, run_page(findings))
+    write_report(published.markdown, run_markdown(findings))
     return published

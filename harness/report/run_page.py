@@ -12,6 +12,7 @@ from harness.report.compare_text import compare_tables
 from harness.report.compared import compare_systems
 from harness.report.page import Section, facts_html, page, plots_html, section, table_html
 from harness.report.plots.distribution import pair_distributions, system_distributions
+from harness.report.plots.doses import dose_plots
 from harness.report.plots.floors import floor_plots
 from harness.report.plots.forest import forest_plots
 from harness.report.plots.growth import growth_plots
@@ -41,7 +42,11 @@ def run_page(findings: Findings) -> str:
     chart = site_map(findings)
     sections: list[Section] = [
         section("releases", "Release by release", table("releases")),
-        section("leaks", "Does the client leak", table("memory-verdicts") + table("memory-attribution")),
+        section(
+            "leaks",
+            "Does the client leak",
+            _plots(dose_plots(findings.memory)) + table("memory-verdicts") + table("memory-attribution"),
+        ),
         section("growth", "Growth of the load", _plots(growth_plots(findings)) + table("growth")),
         section("floors", "Floor beside measured latency", _plots(floor_plots(findings)) + table("latency")),
         section("verdicts", "System against system", _verdicts(findings)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis.resources import ENDS
 from harness.report import numbers
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ def resource_table(findings: Findings) -> Table:
                 continue
             cores = per_cell["cpu_cores"].sum()[role].median()
             rate = np.median([cell.operations / cell.phases["duration_s"] for cell in cells])
+            grown = [_growth(cell, role) for cell in cells if cell.operations and role in set(cell.resources["role"])]
             median = own.median(numeric_only=True)
             rows.append(
                 (
@@ -315,6 +317,7 @@ def resource_table(findings: Findings) -> Table:
                     median["threads_end"],
                     cores,
                     cores / rate * 1e3 if rate else float("nan"),
+                    float(np.median(grown)) if grown else float("nan"),
                 )
             )
     rows.sort(key=lambda row: list(_ROLES.values()).index(row[0]))
@@ -322,8 +325,8 @@ def resource_table(findings: Findings) -> Table:
         "resources",
         "Memory and CPU",
         "The median process of each kind over the measured time. Own memory is the kernel's Anonymous, in MiB: what "
-        "the process really owns; RSS counts shared pages too. Change is not a leak verdict: that takes doses and "
-        "quiesced readings. CPU is of all processes of the kind together.",
+        "the process really owns; RSS counts shared pages too. CPU, and what is gained per operation, are of all of "
+        "the kind together. A change is not a leak verdict: that takes doses and quiesced readings.",
         (
             Column("Processes", "role"),
             Column("System", "system"),
@@ -337,26 +340,39 @@ def resource_table(findings: Findings) -> Table:
             Column("Threads", "threads_end", numbers.count, detail=True),
             Column("CPU cores", "cpu_cores", numbers.number),
             Column("CPU ms per operation", "cpu_ms_per_operation", numbers.number, detail=True),
+            Column("Own bytes per operation", "growth_bytes_per_operation", numbers.signed, detail=True),
         ),
         tuple(rows),
         lead=1,
     )
 
 
+def _growth(cell: CellFinding, role: str) -> float:
+    """Bytes all processes of a role gained per operation between the middles of what "begin" and "end" stand for."""
+    own = cell.resources[cell.resources["role"] == role]
+    gained = float((own["anonymous_mib_end"] - own["anonymous_mib_begin"]).sum()) * 2**20
+    return gained / (cell.operations * (1 - ENDS))
+
+
 def link_table(findings: Findings) -> Table:
-    """Links declared and measured."""
+    """Links declared and measured; what was declared when the load was over stands there where it differs."""
+    changed = any(link.changed for link in findings.links)
+    note = "Round-trip times in milliseconds: declared, and the median measured before and after the load."
+    if changed:
+        note += " The timeline left links other than they were: after the load they are held against what then held."
     return Table(
         "links",
         "Links",
-        "Round-trip times in milliseconds: declared, and the median measured before and after the load.",
+        note,
         (
             Column("Site", "a"),
             Column("Site", "b"),
             Column("Declared", "declared_rtt_ms", numbers.ms),
             Column("Before", "before_rtt_ms", numbers.ms),
+            Column("Declared after", "declared_after_rtt_ms", numbers.ms, csv_only=not changed),
             Column("After", "after_rtt_ms", numbers.ms),
         ),
-        tuple((f.a, f.b, f.declared_ms, f.before_ms, f.after_ms) for f in findings.links),
+        tuple((f.a, f.b, f.declared_ms, f.before_ms, f.declared_after_ms, f.after_ms) for f in findings.links),
     )
 
 

@@ -139,4 +139,6 @@ def test_runs_by_path(tmp_path: Path) -> None:
     path = make_run(tmp_path, replace(SMALL, repetitions=2))
     published = compare_runs([path], into=tmp_path)
     assert "amqp1 against rabbit" in published.markdown.read_text()
-    assert "forest" in published.html.read_text()
+    page = published.html.read_text()
+    assert "forest" in page
+    assert f"harness compare results/made/{path.name} --axis system --baseline rabbit --tolerance 5" in page

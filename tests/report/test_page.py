@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from harness.report.findings import Findings
 from harness.report.theme import DARK, LIGHT
 
-PHONE, DESK = (390, 844), (1280, 900)
+PHONE, DESK, PAPER = (390, 844), (1280, 900), (688, 970)
 
 
 def show(browser: webdriver.Chrome, path: Path, size: tuple[int, int]) -> webdriver.Chrome:
@@ -133,9 +133,47 @@ def test_follows_the_readers_preference_for_dark(page: webdriver.Chrome) -> None
     assert colours == {"light": LIGHT["paper"], "dark": DARK["paper"]}
 
 
-def test_prints(page: webdriver.Chrome) -> None:
-    pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {})["data"])
-    assert pdf.startswith(b"%PDF")
+def test_prints_whole(browser: webdriver.Chrome, page_path: Path) -> None:
+    """On A4 paper no table is cut off at the edge, nothing scrolls, and plots keep their size."""
+    page = show(browser, page_path, PAPER)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    try:
+        assert js(page, "document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        beyond = (
+            "[...document.querySelectorAll('table, svg')].filter(e => e.getBoundingClientRect().right > innerWidth)"
+        )
+        assert js(page, f"{beyond}.map(e => e.textContent.slice(0, 60))") == []
+        assert js(page, "getComputedStyle(document.querySelector('nav')).display") == "none"
+        assert js(page, "getComputedStyle(document.documentElement).getPropertyValue('--paper')") == LIGHT["paper"]
+        pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+        assert pdf.startswith(b"%PDF")
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_every_plot_and_every_fold_is_reached_by_keyboard(page: webdriver.Chrome) -> None:
+    """What can be opened or taken along can be focused, in the order it stands in, and says what it is."""
+    reachable = "[...document.querySelectorAll('a[href], summary, [tabindex]')]"
+    assert js(page, f"{reachable}.every(e => e.tabIndex >= 0)")
+    assert js(page, f"{reachable}.every(e => (e.textContent || e.getAttribute('aria-label')).trim().length > 1)")
+    body = page.find_element(By.TAG_NAME, "body")
+    for _ in range(12):
+        body.send_keys(Keys.TAB)
+    focused = page.switch_to.active_element
+    assert focused.tag_name in ("a", "summary", "div")
+    width = js(page, "parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
+    assert width >= 2, "focus can be seen"
+    summary = page.find_element(By.CSS_SELECTOR, ".plot summary")
+    page.execute_script("arguments[0].focus()", summary)
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert js(page, "document.querySelector('.plot details').open")
+
+
+def test_tables_say_what_their_cells_belong_to(page: webdriver.Chrome) -> None:
+    assert js(page, "[...document.querySelectorAll('thead th')].every(t => t.scope === 'col')")
+    groups = "[...document.querySelectorAll('tr.group th')]"
+    assert js(page, f"{groups}.every(t => t.scope === 'rowgroup')")
+    assert js(page, "[...document.querySelectorAll('.scroll')].every(e => e.getAttribute('aria-label'))")
 
 
 def test_small_enough_to_forward(page_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import re
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+from matplotlib.collections import Collection
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 
 from harness.report.theme import LIGHT, css_variables
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = ["WIDTH", "Plot", "canvas", "colour", "draw_events", "plain_axes", "wrap_svg"]
+__all__ = ["WIDTH", "Plot", "blank_axes", "canvas", "colour", "draw_events", "plain_axes", "with_png", "wrap_svg"]
 
 #: Width of every plot in its own units (CSS pixels at natural size): readable on a phone, three abreast on a desk.
 WIDTH = 360
@@ -35,6 +38,7 @@ class Plot:
         description: the same in words, for who cannot see it and for the caption.
         svg: the <svg> element.
         wide: whether it deserves the full width of the page.
+        png: the same as PNG, for plots drawn within `with_png`.
     """
 
     id: str
@@ -42,6 +46,7 @@ class Plot:
     description: str
     svg: str
     wide: bool = False
+    png: bytes = b""
 
     def standalone(self) -> str:
         """The picture as a file of its own, with its colours in it."""
@@ -51,6 +56,21 @@ class Plot:
 
 # matplotlib wants colours, the page wants variables: each token is drawn in a colour nothing else uses.
 _PLACEHOLDERS = {token: f"#fe{at:02x}01" for at, token in enumerate(LIGHT)}
+
+
+#: Whether plots are drawn as PNG too, which takes as long again.
+_PNG: ContextVar[bool] = ContextVar("png", default=False)
+_PNG_DPI = 192
+
+
+@contextmanager
+def with_png() -> Iterator[None]:
+    """Plots drawn within it are PNG too, in the colours of light paper."""
+    before = _PNG.set(True)
+    try:
+        yield
+    finally:
+        _PNG.reset(before)
 
 
 def colour(token: str) -> str:
@@ -99,7 +119,14 @@ def _colours() -> Any:
 
 @contextmanager
 def canvas(
-    plot_id: str, title: str, description: str, *, height: float = 250, left: float = 40, legend_rows: int = 1
+    plot_id: str,
+    title: str,
+    description: str,
+    *,
+    height: float = 250,
+    left: float = 40,
+    legend_rows: int = 1,
+    wide: bool = False,
 ) -> Iterator[_Canvas]:
     """A figure to draw on; `canvas.plot()` after the block is the picture.
 
@@ -110,13 +137,19 @@ def canvas(
         height: of the whole picture.
         left: room for what stands left of the vertical axis.
         legend_rows: lines the legend takes at the bottom.
+        wide: see Plot.
     """
     with mpl.rc_context({**_STYLE, **_colours(), "svg.hashsalt": plot_id}):
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         figure.text(2 / WIDTH, 1 - 13 / height, title, fontsize=12, fontweight="bold")
         bottom = _BELOW_AXES + _LEGEND_ROW * legend_rows
-        box = (left / WIDTH, bottom / height, (WIDTH - left - _RIGHT) / WIDTH, (height - bottom - _ABOVE_AXES) / height)
-        drawn = _Canvas(plot_id, title, description, figure, box)
+        box = (
+            left / WIDTH,
+            bottom / height,
+            (WIDTH - left - _RIGHT) / WIDTH,
+            max(1, height - bottom - _ABOVE_AXES) / height,
+        )
+        drawn = _Canvas(plot_id, title, description, figure, box, wide)
         yield drawn
         drawn.render()
 
@@ -127,12 +160,20 @@ _ABOVE_AXES, _BELOW_AXES, _RIGHT, _LEGEND_ROW = 40.0, 38.0, 12.0, 16.0
 
 class _Canvas:
     def __init__(
-        self, plot_id: str, title: str, description: str, figure: Figure, box: tuple[float, float, float, float]
+        self,
+        plot_id: str,
+        title: str,
+        description: str,
+        figure: Figure,
+        box: tuple[float, float, float, float],
+        wide: bool,
     ) -> None:
         self._about = (plot_id, title, description)
+        self._wide = wide
         self.figure = figure
         self.axes: Axes = figure.add_axes(box)
         self._svg = ""
+        self._png = b""
 
     def legend(self, columns: int = 3) -> None:
         """The legend, below everything else."""
@@ -145,10 +186,47 @@ class _Canvas:
         out = io.StringIO()
         self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         self._svg = _for_the_page(out.getvalue(), *self._about)
+        if _PNG.get():
+            _paint(self.figure)
+            pixels = io.BytesIO()
+            self.figure.savefig(
+                pixels, format="png", dpi=_PNG_DPI, facecolor=LIGHT["paper"], metadata={"Software": None}
+            )
+            self._png = pixels.getvalue()
 
     def plot(self) -> Plot:
         """The finished picture."""
-        return Plot(*self._about, self._svg)
+        return Plot(*self._about, self._svg, self._wide, self._png)
+
+
+def _paint(figure: Figure) -> None:
+    """Put the colours of light paper in the place of the placeholders, in every part that has a colour."""
+    real = {to_rgba(placeholder)[:3]: to_rgba(LIGHT[token])[:3] for token, placeholder in _PLACEHOLDERS.items()}
+
+    def painted(value: Any) -> Any:
+        rows = to_rgba_array(value)
+        return [(*real.get(tuple(row[:3]), tuple(row[:3])), row[3]) for row in rows]
+
+    for artist in figure.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+            if get is None or put is None:
+                continue
+            value = get()
+            if isinstance(value, str) and value in ("none", "auto"):
+                continue
+            colours = painted(value)
+            if colours:
+                put(colours if isinstance(artist, Collection) else colours[0])
+
+
+def blank_axes(axes: Axes, width: float, height: float) -> Axes:
+    """Axes over the whole picture, in picture units from its upper left corner, with nothing of axes to be seen."""
+    axes.set_position((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    return axes
 
 
 def plain_axes(axes: Axes, *, x: str, y: str) -> None:
@@ -197,7 +275,7 @@ def _for_the_page(svg: str, plot_id: str, title: str, description: str) -> str:
         raise ValueError("not an SVG of matplotlib's")
     body = svg[head.end() : svg.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
     body = _FONT.sub(_font, body)
     for token, placeholder in _PLACEHOLDERS.items():
         body = body.replace(placeholder, f"var(--{token})")

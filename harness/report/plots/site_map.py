@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from html import escape
 from typing import TYPE_CHECKING
 
+from matplotlib.patches import FancyBboxPatch
+
 from harness.report import numbers
-from harness.report.plots.canvas import Plot, wrap_svg
+from harness.report.plots.canvas import WIDTH, Plot, blank_axes, canvas, colour
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from harness.report.findings import Findings, LinkFinding
 
 __all__ = ["site_map"]
 
-_WIDTH, _HEIGHT = 400.0, 270.0
-_BOX_WIDTH = 126.0
-_LINE = 15.0
+#: Of the area the sites are spread over, and of a site's box, in picture units.
+_HEIGHT, _TOP = 250.0, 26.0
+_BOX_WIDTH = 116.0
+_LINE = 14.0
 _NAMES = {"rabbitmq": "broker", "router": "router"}
 
 
@@ -25,32 +29,37 @@ def site_map(findings: Findings) -> Plot | None:
     """The map, or None without sites."""
     if not findings.sites:
         return None
-    places = _places(findings.sites)
-    ways: dict[tuple[str, str], list[LinkFinding]] = {}
-    for link in findings.links:
-        ways.setdefault((link.a, link.b), []).append(link)
-    body = "".join(_link(links, places) for links in ways.values())
-    body += "".join(_site(site, places[site], _residents(findings, site)) for site in findings.sites)
     said = "; ".join(
         f"{link.a} to {link.b}: {numbers.ms(link.declared_ms)} ms declared, {numbers.ms(link.before_ms)} ms measured"
         for link in findings.links
     )
-    standing = "; ".join(f"{site}: {', '.join(_residents(findings, site)) or 'nothing'}" for site in findings.sites)
-    title = "Sites and links"
+    residents = {site: _residents(findings, site) for site in findings.sites}
+    standing = "; ".join(f"{site}: {', '.join(lines) or 'nothing'}" for site, lines in residents.items())
+    places = _places(findings.sites)
+    ways: dict[tuple[str, str], list[LinkFinding]] = {}
+    for link in findings.links:
+        ways.setdefault((link.a, link.b), []).append(link)
+    lowest = max(places[site][1] + (24 + _LINE * len(lines)) / 2 for site, lines in residents.items())
+    height = lowest + 8
     description = f"Round-trip times. {said}. {standing}."
-    height = max(y for _, y in places.values()) + 46
-    return Plot("map", title, description, wrap_svg("map", title, description, body, _WIDTH, height), wide=True)
+    with canvas("map", "Sites and links", description, height=height, wide=True) as drawn:
+        axes = blank_axes(drawn.axes, WIDTH, height)
+        for links in ways.values():
+            _link(axes, links, places)
+        for site, lines in residents.items():
+            _site(axes, site, places[site], lines)
+    return drawn.plot()
 
 
 def _places(sites: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     """The first site at the top, the others around an ellipse."""
     if len(sites) == 1:
-        return {sites[0]: (_WIDTH / 2, 60.0)}
+        return {sites[0]: (WIDTH / 2, 60.0)}
     places = {}
     for at, site in enumerate(sites):
         angle = 2 * math.pi * at / len(sites) - math.pi / 2
-        x = _WIDTH / 2 + (_WIDTH / 2 - _BOX_WIDTH / 2 - 2) * math.cos(angle)
-        y = _HEIGHT / 2 + 10 + (_HEIGHT / 2 - 50) * math.sin(angle)
+        x = WIDTH / 2 + (WIDTH / 2 - _BOX_WIDTH / 2 - 2) * math.cos(angle)
+        y = _TOP + _HEIGHT / 2 + (_HEIGHT / 2 - 34) * math.sin(angle)
         places[site] = (x, y)
     return places
 
@@ -58,7 +67,7 @@ def _places(sites: tuple[str, ...]) -> dict[str, tuple[float, float]]:
 def _residents(findings: Findings, site: str) -> list[str]:
     lines: list[str] = []
     for system in findings.systems:
-        if site in system.sites and not any(system.name in line for line in lines):
+        if site in system.sites and not any(f"({system.name})" in line for line in lines):
             kind = " and ".join(_NAMES.get(kind, kind) for kind in system.kinds)
             lines.append(f"{kind} ({system.name})")
     agents = (
@@ -68,35 +77,39 @@ def _residents(findings: Findings, site: str) -> list[str]:
     return lines + ([", ".join(people)] if people else [])
 
 
-def _site(site: str, place: tuple[float, float], residents: list[str]) -> str:
+def _site(axes: Axes, site: str, place: tuple[float, float], residents: list[str]) -> None:
     x, y = place
     height = 24 + _LINE * len(residents)
     top = y - height / 2
-    texts = "".join(
-        f'<text x="{x:.0f}" y="{top + 33 + _LINE * at:.0f}" font-size="11" fill="var(--muted)">{escape(text)}</text>'
-        for at, text in enumerate(residents)
+    box = FancyBboxPatch(
+        (x - _BOX_WIDTH / 2, top),
+        _BOX_WIDTH,
+        height,
+        boxstyle="round,pad=0,rounding_size=6",
+        facecolor=colour("raised"),
+        edgecolor=colour("line"),
+        linewidth=0.8,
     )
-    return (
-        f'<g text-anchor="middle"><rect x="{x - _BOX_WIDTH / 2:.0f}" y="{top:.0f}" width="{_BOX_WIDTH:.0f}" '
-        f'height="{height:.0f}" rx="7" fill="var(--raised)" stroke="var(--line)"/>'
-        f'<text x="{x:.0f}" y="{top + 17:.0f}" font-size="13" font-weight="600" fill="var(--ink)">{escape(site)}</text>'
-        f"{texts}</g>"
-    )
+    axes.add_patch(box)
+    axes.text(x, top + 16, site, ha="center", fontsize=12, fontweight="bold")
+    for at, text in enumerate(residents):
+        axes.text(x, top + 31 + _LINE * at, text, ha="center", fontsize=10, color=colour("muted"))
 
 
-def _link(links: list[LinkFinding], places: dict[str, tuple[float, float]]) -> str:
+def _link(axes: Axes, links: list[LinkFinding], places: dict[str, tuple[float, float]]) -> None:
     (x1, y1), (x2, y2) = places[links[0].a], places[links[0].b]
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     declared = _span([link.declared_ms for link in links])
     found = [link.before_ms for link in links if link.before_ms is not None]
     measured = f"measured {_span(found)}" if found else "not measured"
-    return (
-        f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="var(--muted)" stroke-width="1.4"/>'
-        f'<g text-anchor="middle"><rect x="{x - 44:.0f}" y="{y - 18:.0f}" width="88" height="36" rx="5" '
-        f'fill="var(--paper)"/><text x="{x:.0f}" y="{y - 3:.0f}" font-size="12" font-weight="600" '
-        f'fill="var(--ink)">RTT {declared} ms</text><text x="{x:.0f}" y="{y + 12:.0f}" font-size="11" '
-        f'fill="var(--muted)">{measured}</text></g>'
+    axes.plot([x1, x2], [y1, y2], color=colour("muted"), linewidth=1.2, zorder=1)
+    half = 44 if len(measured) < 16 else 3 * len(measured)
+    paper = FancyBboxPatch(
+        (x - half, y - 17), 2 * half, 34, boxstyle="square,pad=0", facecolor=colour("paper"), linewidth=0, zorder=2
     )
+    axes.add_patch(paper)
+    axes.text(x, y - 2, f"RTT {declared} ms", ha="center", fontsize=11, fontweight="bold", zorder=3)
+    axes.text(x, y + 12, measured, ha="center", fontsize=10, color=colour("muted"), zorder=3)
 
 
 def _span(values: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""Latency percentiles against an axis of the sweep, with the span of the repetitions."""
+"""Latency percentiles against an axis of the sweep (distance, clients, rate), with intervals over the repetitions."""
 
 from __future__ import annotations
 
@@ -7,66 +7,103 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.analysis.student import interval_of_logs
 from harness.report import numbers
+from harness.report.findings import point_texts
 from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
 from harness.report.theme import series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.report.findings import Findings, PairFinding
 
 __all__ = ["sweep_plots"]
 
-_NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(.*)")
+_QUANTITY = re.compile(r"\s*-?\d+(?:\.\d+)?\s*[A-Za-z%/]*\s*")
+#: Fewer repetitions than this give no interval worth drawing: their span is drawn.
+_FEWEST = 3
 
 
 def sweep_plots(findings: Findings) -> list[Plot]:
-    """One plot per pair of sites, for a sweep over one axis: a line per system; [] without such a sweep."""
-    axes = {name for system in findings.systems for name in system.point}
-    if len(axes) != 1:
-        return []
-    axis = axes.pop()
-    names = list(dict.fromkeys(system.name for system in findings.systems))
+    """One plot per pair of sites and axis with several values: a line per system and per point of the other axes.
+
+    An axis that only repeats another one (their values were taken together) is left out.
+    """
+    points = [system.point for system in findings.systems]
+    axes = _independent(points)
     plots = []
     for at, pair in enumerate(findings.pair_order):
-        found = [f for f in findings.pairs if f.pair == pair and axis in f.system.point]
-        if len({str(f.system.point[axis]) for f in found}) > 1:
-            plots.append(_plot(f"sweep-{at}", pair.label, axis, found, names))
+        for number, axis in enumerate(axes):
+            found = [f for f in findings.pairs if f.pair == pair and axis in f.system.point]
+            if len({str(f.system.point[axis]) for f in found}) > 1:
+                plots.append(_plot(f"sweep-{at}-{number}", pair.label, axis, axes, found))
     return plots
 
 
-def _plot(plot_id: str, title: str, axis: str, found: Sequence[PairFinding], names: Sequence[str]) -> Plot:
-    values = list(dict.fromkeys(f.system.point[axis] for f in found))
-    places = _places(values)
+def _independent(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The axes with several values; of those that change together only the first."""
+    columns: dict[tuple[int, ...], str] = {}
+    for axis in dict.fromkeys(name for point in points for name in point):
+        values = [str(point.get(axis)) for point in points]
+        known = list(dict.fromkeys(values))
+        if len(known) > 1:
+            columns.setdefault(tuple(known.index(value) for value in values), axis)
+    return list(columns.values())
+
+
+def _line(finding: PairFinding, axis: str, axes: Sequence[str]) -> str:
+    """What a line is called: the system, and where it stands on the other axes."""
+    others = {name: value for name, value in finding.system.point.items() if name != axis and name in axes}
+    return ", ".join([finding.system.name, *point_texts(others)])
+
+
+def _plot(plot_id: str, title: str, axis: str, axes_names: Sequence[str], found: Sequence[PairFinding]) -> Plot:
+    places = _places(list(dict.fromkeys(str(f.system.point[axis]) for f in found)))
+    lines: dict[str, list[PairFinding]] = {}
+    for f in found:
+        lines.setdefault(_line(f, axis, axes_names), []).append(f)
     said = f"Against {axis}: " + "; ".join(
         f"{f.system.label}: p50 {numbers.ms(f.headline.p50_ms)}, p99 {numbers.ms(f.headline.p99_ms)} ms" for f in found
     )
-    with canvas(plot_id, title, said) as drawn:
+    repeated = min(len(f.run_p50_ms) for f in found) >= _FEWEST
+    columns = 2 if len(lines) > 3 or max(map(len, lines)) > 14 else 3
+    rows = -(-len(lines) // columns)
+    with canvas(plot_id, title, said, height=234 + 16 * rows, legend_rows=rows) as drawn:
         axes = drawn.axes
-        for name in names:
-            own = sorted((f for f in found if f.system.name == name), key=lambda f: places[str(f.system.point[axis])])
-            if not own:
-                continue
-            token, marker, dashes = series(names.index(name))
+        for at, (name, own) in enumerate(lines.items()):
+            own.sort(key=lambda f: places[str(f.system.point[axis])])
+            token, marker, dashes = series(at)
             x = [places[str(f.system.point[axis])] for f in own]
-            low, high = ([pick(f.run_p50_ms) for f in own] for pick in (np.nanmin, np.nanmax))
-            axes.fill_between(x, low, high, color=colour(token), alpha=0.16, linewidth=0)
             style: Any = {"color": colour(token), "marker": marker, "dashes": dashes or (None, None)}
             axes.plot(x, [f.headline.p50_ms for f in own], label=name, **style)
             axes.plot(x, [f.headline.p99_ms for f in own], color=colour(token), linewidth=0.8)
             axes.plot(x, [f.floor_ms for f in own], color=colour(token), linewidth=0.8, dashes=(1, 2))
+            for runs, alpha in (([f.run_p50_ms for f in own], 0.2), ([f.run_p99_ms for f in own], 0.09)):
+                low, high = zip(*map(_band, runs), strict=True)
+                axes.fill_between(x, low, high, color=colour(token), alpha=alpha, linewidth=0)
         axes.set_ylim(bottom=0)
-        axes.set_xticks(list(places.values()), [str(value) for value in places])
-        plain_axes(axes, x=f"{axis}; thin: p99, dotted: floor, band: runs", y="p50, milliseconds")
-        drawn.legend()
+        axes.set_xticks(list(places.values()), list(places))
+        band = "band: 95 %" if repeated else "band: runs"
+        plain_axes(axes, x=f"{_short(axis)}; thin: p99, dotted: floor, {band}", y="p50, milliseconds")
+        drawn.legend(columns=columns)
     return drawn.plot()
 
 
-def _places(values: Sequence[Any]) -> dict[str, float]:
-    """Where each value stands: at its number where all are numbers of one unit, else one after the other."""
-    parsed = [_NUMBER.fullmatch(str(value)) for value in values]
-    units = {found[2] for found in parsed if found}
-    if all(parsed) and len(units) == 1:
-        return {str(v): float(found[1]) for v, found in zip(values, parsed, strict=True) if found}
-    return {str(value): float(at) for at, value in enumerate(values)}
+def _band(values: Sequence[float]) -> tuple[float, float]:
+    """Where the typical run lies: a 95 % interval, or with too few runs the span of those there are."""
+    known = [value for value in values if np.isfinite(value) and value > 0]
+    if len(known) >= _FEWEST:
+        return interval_of_logs(known)
+    return (min(known), max(known)) if known else (float("nan"), float("nan"))
+
+
+def _short(axis: str) -> str:
+    return ".".join(part for part in axis.split(".")[-2:] if part != "*")
+
+
+def _places(values: Sequence[str]) -> dict[str, float]:
+    """Where each value stands: at its quantity where all are quantities, else one after the other."""
+    if all(_QUANTITY.fullmatch(value) for value in values):
+        return {value: numbers.natural(value)[0] for value in values}
+    return {value: float(at) for at, value in enumerate(values)}

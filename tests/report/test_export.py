@@ -1,0 +1,149 @@
+"""Plots and tables as files of their own, and the plots that need a special run to be seen."""
+
+from __future__ import annotations
+
+import csv
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from harness.analysis.student import interval_of_logs
+from harness.report.compared import compare_findings
+from harness.report.examine import examine
+from harness.report.export import export_comparison, export_run
+from harness.report.findings import Findings, LinkFinding
+from harness.report.page import table_html
+from harness.report.plots.doses import dose_plots
+from harness.report.plots.sweep import sweep_plots
+from harness.report.run_page import run_page
+from harness.report.tables import link_table, resource_table
+from harness.store.run import load_run
+from harness.store.writer import RunWriter
+from tests.store.made import Made, fill, make_run, plans
+
+ROOT = Path(__file__).parents[2]
+
+
+def swept(results: Path, points: list[dict[str, Any]], *, repetitions: int = 1) -> Findings:
+    """A run over these points, each of which takes longer than the one before."""
+    cells = [
+        (replace(plan, id=f"{plan.id}-{at}", order=plan.order + 100 * at), made)
+        for at, point in enumerate(points)
+        for made in [Made(seconds=3, point=point, repetitions=repetitions, run_spread=0.03, overhead_ms=2.0 + at)]
+        for plan in plans(made)
+    ]
+    with RunWriter.create(results, "made", resolved="{}", cells=[plan for plan, _ in cells]) as run:
+        for plan, made in cells:
+            with run.cell(plan) as cell:
+                fill(cell, plan, made, results)
+                cell.finish("valid")
+        run.finish("complete")
+    return examine(load_run(run.path))
+
+
+def test_every_plot_is_an_svg_and_a_png_and_every_table_a_csv(findings: Findings, tmp_path: Path) -> None:
+    written = export_run(findings, tmp_path / "files")
+    names = {path.name for path in written}
+    assert {
+        "map.svg",
+        "map.png",
+        "floor-0.svg",
+        "ecdf-0.png",
+        "nines-0.png",
+        "time-0.svg",
+        "memory-client.png",
+    } <= names
+    assert {"latency.csv", "delivery.csv", "links.csv", "resources.csv", "percentiles.csv"} <= names
+    for path in written:
+        if path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+            assert path.with_suffix(".png").exists()
+        elif path.suffix == ".png":
+            content = path.read_bytes()
+            assert content[:8] == b"\x89PNG\r\n\x1a\n"
+            assert struct.unpack(">I", content[16:20])[0] == 960
+        else:
+            rows = list(csv.reader(path.read_text().splitlines()))
+            assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_a_png_has_the_colours_of_light_paper(findings: Findings, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    export_run(findings, tmp_path)
+    for path in tmp_path.glob("*.png"):
+        pixels = (imread(path)[:, :, :3] * 255).round().astype(int).reshape(-1, 3)
+        assert tuple(pixels[0]) == (255, 255, 255)
+        placeholder = (pixels[:, 0] == 0xFE) & (pixels[:, 2] == 0x01)
+        assert not placeholder.any(), path.name
+
+
+def test_a_comparison_can_be_taken_along(tmp_path: Path) -> None:
+    run = examine(load_run(make_run(tmp_path, Made(seconds=3, repetitions=2))))
+    names = {path.name for path in export_comparison(compare_findings([run]), tmp_path / "files")}
+    assert {"forest-0l.svg", "forest-0l.png", "contrast-0.csv"} <= names
+
+
+@pytest.mark.parametrize(
+    ("points", "axes", "lines"),
+    [
+        ([{"links.l.rtt": value} for value in ("0ms", "20ms", "0.1s")], 1, ["rabbit", "amqp1"]),
+        ([{"clients": value} for value in (1, 5)], 1, ["rabbit", "amqp1"]),
+        (
+            [{"clients": n, "rate": r} for n in (1, 5) for r in ("1/s", "9/s")],
+            2,
+            ["rabbit, rate 1/s", "rabbit, rate 9/s", "amqp1, rate 1/s", "amqp1, rate 9/s"],
+        ),
+        ([{"clients": 1, "rate": "1/s"}, {"clients": 5, "rate": "9/s"}], 1, ["rabbit", "amqp1"]),
+        ([{"stack": "one"}, {"stack": "two"}], 1, ["rabbit", "amqp1"]),
+    ],
+    ids=["rtt", "clients", "two axes", "zip", "names"],
+)
+def test_percentiles_along_every_axis(
+    tmp_path: Path, points: list[dict[str, Any]], axes: int, lines: list[str]
+) -> None:
+    found = swept(tmp_path, points)
+    plots = sweep_plots(found)
+    assert len(plots) == axes * len(found.pair_order)
+    for line in lines:
+        assert f">{line}<" in plots[0].svg
+    assert "Along the sweep" in run_page(found)
+
+
+def test_a_sweep_with_repetitions_shows_intervals(tmp_path: Path) -> None:
+    plots = sweep_plots(swept(tmp_path, [{"clients": 1}, {"clients": 5}], repetitions=3))
+    assert "band: 95 %" in plots[0].svg
+    logs = np.log([10.0, 11.0, 12.0])
+    reach = 4.302653 * logs.std(ddof=1) / 3**0.5  # Student's t with two degrees of freedom, 97.5 %
+    assert np.log(interval_of_logs([10.0, 11.0, 12.0])) == pytest.approx([logs.mean() - reach, logs.mean() + reach])
+
+
+def test_links_are_held_against_what_was_declared_then(findings: Findings) -> None:
+    assert "Declared after" not in [column.name for column in link_table(findings).shown]
+    changed = replace(findings, links=(LinkFinding("a", "b", 20.0, 20.3, 120.0, 120.4), *findings.links))
+    table = link_table(changed)
+    assert [column.name for column in table.shown][-2:] == ["Declared after", "After"]
+    assert "120" in table_html(table)
+
+
+def test_memory_gained_per_operation(tmp_path: Path) -> None:
+    made = Made(seconds=20, warmup_s=0, rate=50, systems=("rabbit",), leak_bytes_s={"rabbit": 50_000.0})
+    table = resource_table(examine(load_run(make_run(tmp_path, made))))
+    keys = [column.key for column in table.columns]
+    rows: dict[str, Mapping[str, Any]] = {row[0]: dict(zip(keys, row, strict=True)) for row in table.rows}
+    # Six clients grow by 50,000 bytes and perform 50 operations a second each: 1,000 bytes for each operation.
+    assert rows["clients"]["growth_bytes_per_operation"] == pytest.approx(1000, rel=0.02)
+    assert rows["bus"]["growth_bytes_per_operation"] == 0
+
+
+def test_memory_per_operation_of_doses() -> None:
+    found = examine(load_run(ROOT / "results" / "examples" / "memory-smoke"))
+    (plot,) = dose_plots(found.memory)
+    assert "call, client" in plot.description
+    assert plot.svg in run_page(found)
