@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-gate bench-memory bench-memory-amqp1 bench-memory-cycles bench-memory-double bench-memory-kinds \
-  bench-memory-rabbit bench-probe help quickstart setup setup-test test check clean
+.PHONY: bench-agent bench-compare bench-gate bench-links bench-memory bench-memory-amqp1 bench-memory-cycles \
+  bench-memory-double bench-memory-kinds bench-memory-rabbit bench-probe bench-store help quickstart setup setup-test \
+  test check clean
 
 help:
 	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
@@ -15,7 +16,8 @@ help:
 	@echo "make bench-memory how often the memory verdict is right on this host (half an hour); writes results/memory"
 	@echo "make bench-gate, bench-probe   identical pairs through the gate; what the probe itself costs"
 	@echo "make check        format, lint and types only"
-	@echo "make bench-links, bench-agent, bench-store   figures beside a baseline of the same run"
+	@echo "make bench-links, bench-agent   figures beside a baseline of the same run"
+	@echo "make bench-store, bench-compare   what results of many operations cost, and how often compare is right"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
 quickstart: setup
@@ -53,7 +55,11 @@ bench-agent: setup-test
 	$(BIN)/python -m tests.benchmarks.bench_agent
 
 bench-store: setup
-	$(BIN)/python -m tests.benchmarks.bench_store
+	$(BIN)/python -m tests.benchmarks.bench_store --into results/benchmarks
+
+# AA=RUN: a run of tests/benchmarks/aa.yaml, for pairs of identical systems that really ran (seven minutes).
+bench-compare: setup
+	$(BIN)/python -m tests.benchmarks.bench_compare --into results/benchmarks $(if $(AA),--real $(AA))
 
 check: setup-test
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """What reading, analysing and reporting a large run costs: time, memory, bytes on disk.
 
-    python -m tests.benchmarks.bench_store [operations]     # 10 million without an argument
+    python -m tests.benchmarks.bench_store [operations] [--into DIRECTORY]     # 10 million without an argument
 
 The run is made first, through the real writer from raw record files; then a fresh process loads, examines and
 reports it, and says what it took: wall-clock seconds, CPU seconds and peak resident memory (ru_maxrss).
@@ -8,6 +8,7 @@ reports it, and says what it took: wall-clock seconds, CPU seconds and peak resi
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -59,11 +60,15 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Make the run, measure it in a fresh process, print one JSON object."""
+    """Make the run, measure it in a fresh process, print one JSON object, and write it where asked."""
     if sys.argv[1:2] == ["--measure"]:
         print(json.dumps(measure(Path(sys.argv[2]))))
         return
-    operations = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("operations", type=int, nargs="?", default=10_000_000)
+    parser.add_argument("--into", type=Path)
+    wishes = parser.parse_args()
+    operations = wishes.operations
     seconds = 100
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
@@ -84,7 +89,11 @@ def main() -> None:
         "bytes_per_delivery": round(sizes["deliveries.parquet"] / total, 2),
         **json.loads(done.stdout),
     }
-    print(json.dumps(figures, indent=1))
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if wishes.into:
+        wishes.into.mkdir(parents=True, exist_ok=True)
+        (wishes.into / "store.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
