@@ -57,7 +57,9 @@ def target_rate(plan: CellPlan) -> float | None:
 
 def upcoming(plan: CellPlan, t_s: float) -> list[tuple[float, str]]:
     """(load time, what) of the events still to come, each once."""
-    return list(dict.fromkeys((change.at_s, change.label) for change in plan.changes if change.at_s > t_s))
+    links = [(change.at_s, change.label) for change in plan.changes]
+    processes = [(change.at_s, change.label) for change in plan.process_changes]
+    return [event for event in dict.fromkeys(sorted(links + processes)) if event[0] > t_s]
 
 
 class LiveView:
