@@ -108,7 +108,7 @@ def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
     data = copy.deepcopy(dict(document.data))
     for key, value in changes.items():
         try:
-            substitute(document, key, value, data, document)
+            substitute(key, value, data, document)
         except BadFile as bad:
             first = bad.findings[0]
             raise BadInput(first.what, where=f"--set {key}", expected=first.expected) from None

@@ -9,9 +9,9 @@ from harness.report.compared import compare_systems
 from harness.report.files import place_for_files
 from harness.report.plots.canvas import with_png
 from harness.report.plots.distribution import pair_distributions, system_distributions
+from harness.report.plots.doses import dose_plots
 from harness.report.plots.floors import floor_plots
 from harness.report.plots.forest import forest_plots
-from harness.report.plots.doses import dose_plots
 from harness.report.plots.growth import growth_plots
 from harness.report.plots.memory import memory_plots
 from harness.report.plots.site_map import site_map
