@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-agent bench-compare bench-gate bench-links bench-memory bench-memory-amqp1 bench-memory-cycles \
+.PHONY: bench-agent bench-compare bench-docker bench-gate bench-links bench-memory bench-memory-amqp1 bench-memory-cycles \
   bench-memory-double bench-memory-kinds bench-memory-rabbit bench-probe bench-store help quickstart setup setup-test \
   test check clean
 
@@ -16,7 +16,7 @@ help:
 	@echo "make bench-memory how often the memory verdict is right on this host (half an hour); writes results/memory"
 	@echo "make bench-gate, bench-probe   identical pairs through the gate; what the probe itself costs"
 	@echo "make check        format, lint and types only"
-	@echo "make bench-links, bench-agent   figures beside a baseline of the same run"
+	@echo "make bench-links, bench-docker, bench-agent   figures beside a baseline of the same run"
 	@echo "make bench-store, bench-compare   what results of many operations cost, and how often compare is right"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
@@ -50,6 +50,11 @@ test: setup-test check
 # Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
 bench-links: setup
 	$(BIN)/python -m tests.benchmarks.bench_links
+
+# Needs a container engine that answers. Images are made first, and not counted.
+bench-docker: setup
+	$(BIN)/harness images build --quiet scenarios/quickstart.yaml
+	$(BIN)/python -m tests.benchmarks.bench_docker
 
 bench-agent: setup-test
 	$(BIN)/python -m tests.benchmarks.bench_agent

@@ -31,6 +31,9 @@ _USER = "femdc"
 #: Names the broker's start script may have in a node, tried in this order after $HARNESS_RABBITMQ_SERVER. Debian's
 #: /usr/sbin wrapper insists on the system's own user and paths, so the script behind it comes first.
 _SERVERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitmq-server", "rabbitmq-server")
+#: The first release that is told what to permit.
+_PERMITS = (4, 0)
+_PLUGIN = re.compile(r"^rabbit-(\d+)\.(\d+)", re.MULTILINE)
 _VERSION = re.compile(r"Starting RabbitMQ (\S+) on Erlang (\S+)")
 
 #: Run in the broker by `rabbitmqctl eval`; prints one JSON object with the broker's own counters; `holding`: messages
@@ -56,8 +59,16 @@ io:format("~s~n", [rabbit_json:encode(#{
 """
 
 
-def broker_configuration(plan: BusPlan, password: str) -> str:
-    """The text of rabbitmq.conf for one broker of the bus."""
+def broker_configuration(plan: BusPlan, password: str, version: tuple[int, int] | None = None) -> str:
+    """The text of rabbitmq.conf for one broker of the bus.
+
+    From 4.3.0 on brokers refuse queues that are neither durable nor exclusive unless told not to
+    (https://github.com/rabbitmq/rabbitmq-server/pull/15459); oslo.messaging's queues for replies and fanouts are such.
+    Brokers before the setting do not start with it.
+
+    Args:
+        version: major and minor number of the broker, None if unknown.
+    """
     settings: dict[str, str | int | bool] = {
         "listeners.tcp.default": PORT,
         "default_user": _USER,
@@ -70,6 +81,8 @@ def broker_configuration(plan: BusPlan, password: str) -> str:
         settings["cluster_formation.peer_discovery_backend"] = "classic_config"
         for number, node in enumerate(plan.nodes, start=1):
             settings[f"cluster_formation.classic_config.nodes.{number}"] = f"rabbit@{node.name}"
+    if version is not None and version >= _PERMITS:
+        settings["deprecated_features.permit.transient_nonexcl_queues"] = True
     settings.update(plan.options.get("config", {}))
     return "".join(f"{key} = {_setting(value)}\n" for key, value in settings.items())
 
@@ -138,13 +151,24 @@ class RabbitmqBus:
             )
         return found.stdout.strip()
 
+    def _installed(self, node: str) -> tuple[int, int] | None:
+        """Major and minor number of a node's broker, by the name of its own plug-in; None if that is not found."""
+        assert self._lab is not None
+        script = 'ls "$(dirname -- "$1")/../plugins"'
+        found = _PLUGIN.search(self._lab.run(node, ["sh", "-c", script, "ls", self._server[node]]).stdout)
+        return (int(found[1]), int(found[2])) if found else None
+
     def _prepare(self, node: BusNodePlan, cookie: str) -> None:
         assert self._lab is not None
         assert self._plan is not None
         base = self._lab.workdir(node.name)
         with tempfile.TemporaryDirectory() as scratch:
             for name, text, mode in (
-                ("rabbitmq.conf", broker_configuration(self._plan, self._password), 0o600),
+                (
+                    "rabbitmq.conf",
+                    broker_configuration(self._plan, self._password, self._installed(node.name)),
+                    0o600,
+                ),
                 ("rabbitmq-env.conf", "", 0o600),
                 ("enabled_plugins", "[].\n", 0o600),
                 (".erlang.cookie", cookie, 0o400),
