@@ -144,6 +144,8 @@ def _of_dict(item: Any, holder: dict[Any, Any], seen: set[int]) -> tuple[str, An
         if getattr(module, "__dict__", None) is holder:
             return f"module {module.__name__}.{key}", module, True
     for owner in gc.get_referrers(holder):
+        if isinstance(owner, type) and isinstance(key, str) and vars(owner).get(key) is item:
+            return f"class {_type_name(owner)}.{key}", owner, True
         if id(owner) not in seen and not isinstance(owner, (dict, list, tuple)) and _own_dict(owner) is holder:
             seen.add(id(owner))
             if isinstance(owner, type):

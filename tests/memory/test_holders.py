@@ -1,0 +1,40 @@
+"""Who holds an object: chains of references that name the holder as people would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.agent.attribution import holders
+
+
+class Registered:
+    """Held by a registry of a class."""
+
+
+class Registry:
+    KEPT: dict[int, Registered] = {}  # noqa: RUF012
+
+
+class Pooled:
+    """Held by an object's attribute."""
+
+
+class Pool:
+    def __init__(self) -> None:
+        self.idle: list[Any] = []
+
+
+POOL = Pool()
+
+
+def test_a_registry_of_a_class_is_named() -> None:
+    for number in range(5):
+        Registry.KEPT[number] = Registered()
+    (chain,) = holders([f"{__name__}.Registered"])[f"{__name__}.Registered"]
+    assert chain == f"{__name__}.Registered <- a dict of 5 <- class {__name__}.Registry.KEPT"
+
+
+def test_an_attribute_of_an_object_is_named_up_to_its_module() -> None:
+    POOL.idle += [Pooled() for _ in range(3)]
+    chains = holders([f"{__name__}.Pooled"])[f"{__name__}.Pooled"]
+    assert chains == [f"{__name__}.Pooled <- a list of 3 <- {__name__}.Pool.idle <- module {__name__}.POOL"]
