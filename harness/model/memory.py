@@ -103,10 +103,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "topic": Kind("churn-topic", False, True, 200, 4, 10.0, "", "a cast to a topic nobody has named before"),
         "away": Kind("rpc-cast", False, False, 20, 20, 2.0, "refuse", "a cast while the bus is away", fails=True),
         "reconnect": Kind(
-            "rpc-call", True, True, 10, 5, 15.0, "reset", "a connection reset by its peer, and a call", transports=5
+            "rpc-call", True, True, 20, 10, 15.0, "reset", "a connection reset by its peer, and a call", transports=10
         ),
         "hangup": Kind(
-            "rpc-call", True, True, 10, 5, 15.0, "hangup", "a connection closed by its peer, and a call", transports=5
+            "rpc-call", True, True, 20, 10, 15.0, "hangup", "a connection closed by its peer, and a call", transports=10
         ),
         "refused": Kind("churn-cast", False, True, 10, 10, 5.0, "refuse", "a connection that is refused", fails=True),
         "dropped": Kind(
