@@ -2,13 +2,14 @@
 
 A client that is to lose its connection connects here instead. Commands, one JSON object per line, `cmd` and `id`:
 
-| cmd    | answer                                                                                              |
-|--------|-----------------------------------------------------------------------------------------------------|
-| open   | opened: port on 127.0.0.1; host and port say where connections go                                   |
-| refuse | opened: a port on 127.0.0.1 where nobody listens, and that nobody else can take                     |
-| drop   | opened: a port on 127.0.0.1 where connections are taken and reset (RST) at their first bytes        |
-| reset  | reset: connections, how many were reset (RST, both ways)                                            |
-| hangup | reset: connections, how many were closed (FIN, both ways)                                           |
+| cmd     | answer                                                                                       |
+|---------|----------------------------------------------------------------------------------------------|
+| open    | opened: port on 127.0.0.1; host and port say where connections go                            |
+| refuse  | opened: a port on 127.0.0.1 where nobody listens, and that nobody else can take              |
+| drop    | opened: a port on 127.0.0.1 where connections are taken and reset (RST) at their first bytes |
+| silence | opened: a port on 127.0.0.1 where connections are taken and never answered                   |
+| reset   | reset: connections, how many were reset (RST, both ways)                                     |
+| hangup  | reset: connections, how many were closed (FIN, both ways)                                    |
 
 End of input ends it.
 """
@@ -27,7 +28,7 @@ __all__ = ["run_relay"]
 
 #: SO_LINGER on, 0 s: close sends RST.
 _ABORT = struct.pack("ii", 1, 0)
-_COMMANDS = ("open", "refuse", "drop", "reset", "hangup")
+_COMMANDS = ("open", "refuse", "drop", "silence", "reset", "hangup")
 
 
 class _Side(asyncio.Protocol):
@@ -135,6 +136,11 @@ class _Relay:
     async def drop(self) -> dict[str, Any]:
         """Listen for connections to be reset."""
         server = await self.loop.create_server(_Drop, "127.0.0.1", 0, backlog=1024)
+        return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
+
+    async def silence(self) -> dict[str, Any]:
+        """Listen for connections never to be answered."""
+        server = await self.loop.create_server(asyncio.Protocol, "127.0.0.1", 0, backlog=1024)
         return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
 
     async def reset(self) -> dict[str, Any]:

@@ -51,10 +51,12 @@ DoseKind = Literal[
     "listener",
     "blocking",
     "blocking-refused",
+    "blocking-dropped",
+    "blocking-silent",
 ]
 
 #: What happens to the connection: see Kind.
-Event = Literal["", "reset", "hangup", "refuse", "drop", "cut", "restart"]
+Event = Literal["", "reset", "hangup", "refuse", "drop", "silence", "cut", "restart"]
 #: Events that disturb what all processes share.
 SHARED_EVENTS: frozenset[Event] = frozenset({"cut", "restart"})
 
@@ -73,7 +75,8 @@ class Kind:
         timeout_s: how long an operation may take, likewise.
         event: what happens to connections. Before each operation: "reset" or "hangup" (the peer resets or closes
             them), "cut" (the link is cut and healed), "restart" (the bus component restarts). All the time: "refuse"
-            (nobody listens where the bus should be), "drop" (connections are taken and reset at once). "": nothing.
+            (nobody listens where the bus should be), "drop" (connections are taken and reset at once), "silence" (they
+            are taken and never answered). "": nothing.
         about: one operation, in words.
         fails: whether operations must fail.
         transports: connections of the client: one event meets all of them, so that it is that many operations.
@@ -135,6 +138,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "blocking": Kind("churn-blocking", False, True, 20, 1, 10.0, "", "a blocking connection made and closed"),
         "blocking-refused": Kind(
             "churn-blocking", False, True, 20, 1, 5.0, "refuse", "a blocking connection that is refused", fails=True
+        ),
+        "blocking-dropped": Kind(
+            "churn-blocking", False, True, 10, 5, 5.0, "drop", "a blocking connection reset when it is made", fails=True
+        ),
+        "blocking-silent": Kind(
+            "churn-blocking", False, True, 10, 5, 0.5, "silence", "a blocking connection never answered", fails=True
         ),
     }
 )

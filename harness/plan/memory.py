@@ -32,7 +32,7 @@ _QUICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 #: A server keeps a link to the reply address of a client that has gone for 600 s; doses do not last that long.
 _FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "amqp1": {"oslo_messaging_amqp": {"default_sender_link_timeout": 10}},
+    "amqp1": {"oslo_messaging_amqp": {"default_sender_link_timeout": 2}},
 }
 #: A cut link is noticed by heartbeats; the shortest that are safe.
 _WATCHFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {

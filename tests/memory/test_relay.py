@@ -83,3 +83,8 @@ def test_connections_are_refused_or_dropped(relay: Relay) -> None:
             client.sendall(b"hello")
             with pytest.raises(ConnectionResetError):
                 client.recv(10)
+    port = relay.ask(cmd="silence", id=3)["port"]
+    with socket.create_connection(("127.0.0.1", port), timeout=0.3) as client:
+        client.sendall(b"hello")
+        with pytest.raises(TimeoutError):
+            client.recv(10)
