@@ -111,8 +111,9 @@ class _Links(_Cycles):
     def cycle(self, cycle: _Cycle) -> None:
         topic = self.task.topics[0].topic
         address = f"openstack.org/om/rpc/anycast/harness/{self.task.exchange}/{topic}-{cycle.number:08}"
-        sender = self._container.create_sender(self.connection, address)
-        receiver = self._container.create_receiver(self.connection, address)
+        # By itself Proton names links by their address, both alike.
+        sender = self._container.create_sender(self.connection, address, name=f"to {address}")
+        receiver = self._container.create_receiver(self.connection, address, name=f"from {address}")
         for link in (sender, receiver):
             self._under_way[link.name] = (cycle, {sender.name, receiver.name})
 
