@@ -6,9 +6,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-agent bench-compare bench-docker bench-gate bench-links bench-memory bench-memory-amqp1 bench-memory-cycles \
-  bench-memory-double bench-memory-kinds bench-memory-rabbit bench-probe bench-store help quickstart setup setup-test \
-  test check clean
+.PHONY: bench-agent bench-compare bench-docker bench-gate bench-historical bench-links bench-memory \
+  bench-memory-amqp1 bench-memory-cycles bench-memory-double bench-memory-kinds bench-memory-rabbit bench-probe \
+  bench-store help quickstart setup setup-test test check clean
 
 help:
 	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
@@ -80,7 +80,7 @@ clean:
 BENCH_MEMORY := bench-memory-double bench-memory-kinds bench-memory-cycles bench-memory-rabbit bench-memory-amqp1
 CALIBRATE := $(BIN)/harness calibrate --update --report results/memory
 
-bench-memory: $(BENCH_MEMORY) bench-gate bench-probe
+bench-memory: $(BENCH_MEMORY) bench-gate bench-historical bench-probe
 
 bench-memory-double: setup
 	$(CALIBRATE) --setting clean=20 --setting double=40
@@ -98,6 +98,10 @@ bench-memory-rabbit bench-memory-amqp1: bench-memory-%: setup
 
 bench-gate: setup
 	$(BIN)/python -m tests.benchmarks.bench_gate loopback --pairs 50 --report results/memory
+
+# Leaks of released clients, and the releases that mended them.
+bench-historical: setup
+	$(BIN)/python -m tests.benchmarks.bench_historical
 
 # Latency and blocks per operation of the agent against a bare loop.
 bench-probe: setup-test
