@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from harness.cli.baseline import baseline
 from harness.cli.gate import gate
-from harness.errors import AgentFailure, BadInput, ExitCode, HarnessError, Regression
+from harness.errors import AgentFailure, BadInput, ExitCode, HarnessError, InfrastructureFailure, Regression
 from harness.lab.measure import measure_memory
 from harness.memory.stored import stored_results
 from harness.report.examine import examine
@@ -143,3 +143,16 @@ def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
 def test_a_scenario_without_doses_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         measure_memory(Path("scenarios/loopback.yaml"), tmp_path, runtime="fake")
+
+
+def test_a_stack_that_cannot_be_built_is_an_infrastructure_failure(tmp_path: Path) -> None:
+    scenario = write(tmp_path / "dosed.yaml", "{connect: 5}")
+    stack = "stacks: {nowhere: {python: /nowhere/bin/python3}}\n"
+    scenario.write_text(scenario.read_text().replace("stack: loopback", "stack: nowhere") + stack)
+    ended = CliRunner().invoke(
+        gate, [str(scenario), "--runtime", "fake", "--out", str(tmp_path), "--results", str(tmp_path / "results")]
+    )
+    assert isinstance(ended.exception, InfrastructureFailure), ended.output
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert verdict["exit_code"] == ExitCode.INFRASTRUCTURE
+    assert "nowhere" in verdict["checks"][0]["text"]
