@@ -23,7 +23,7 @@ from harness.analysis.leak import State
 from harness.lab.disturb import Lockstep
 from harness.lab.dosing import ENVIRONMENT, Dosing, MemoryBench, Taken
 from harness.lab.observer import Observer
-from harness.memory.attribution import attribute, confirmed, growing_types
+from harness.memory.attribution import attribute, confirmed, growing_types, telling
 from harness.memory.host_calibration import read_calibration
 from harness.memory.result import DoseResult, MemoryResult, judge_role, worst
 from harness.model.memory import KINDS, SHARED_EVENTS
@@ -155,7 +155,7 @@ class _Doses:
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
         counted = self.dosing.give(dose, level + 1, 1, purpose="confirm", types=True)
         names = {
-            role.role: [str(one["type"]) for one in growing_types(counted.types[role.role])[:_MOST_TYPES]]
+            role.role: [str(one["type"]) for one in telling(growing_types(counted.types[role.role]))[:_MOST_TYPES]]
             for role in leaking
         }
         traced = Taken()

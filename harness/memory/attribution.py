@@ -11,7 +11,7 @@ from harness.analysis.leak import METRICS, Verdict
 from harness.analysis.theilsen import theil_sen
 from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["attribute", "confirmed", "growing_types"]
+__all__ = ["attribute", "confirmed", "growing_types", "telling"]
 
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
@@ -115,6 +115,11 @@ def growing_types(types: Sequence[tuple[float, Mapping[str, int]]]) -> list[dict
     return [{"type": name, "per_op": slope} for name, slope in ranked[:_MOST] if slope >= _NAMED * ranked[0][1]]
 
 
+def telling(types: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Growing types, the telling ones first: classes of a library before the dicts and lists they are made of."""
+    return sorted(types, key=lambda one: "." not in one["type"])
+
+
 def _origin(verdict: Verdict, sites: Sequence[Mapping[str, Any]]) -> str:
     leaking = {growth.metric: growth for growth in verdict.leaking}
     if "blocks" in leaking:
@@ -137,10 +142,11 @@ def _sentences(
     found = []
     site = _place(sites[0]) if sites else ""
     if origin == "python" and types:
-        for one in types[:4]:
+        told = telling(types)[:4]
+        for one in told:
             chains = holders.get(one["type"], ())
             held = f", held by {_held(chains[0])}" if chains and " <- " in chains[0] else ""
-            at = f", allocated at {site}" if site and one is types[0] else ""
+            at = f", allocated at {site}" if site and one is told[0] else ""
             found.append(f"{_often(one['per_op'])} {one['type']} per operation ({about}){held}{at}")
     elif origin == "python":
         found.append(

@@ -22,7 +22,7 @@ from typing import IO, Any
 from harness.agent import attribution
 from harness.agent.reading import quiesced_reading
 from harness.errors import AgentFailure, BadInput
-from harness.memory.attribution import attribute, confirmed, growing_types
+from harness.memory.attribution import attribute, confirmed, growing_types, telling
 from harness.memory.result import Reading, RoleResult, judge_role
 from harness.model.memory import Limits, limits_of
 
@@ -123,7 +123,7 @@ def _attributed(action: Callable[[], object], dose: CallableDose, count: int, re
         told = list(lines)
     counted, rests = [line for line in told if "types" in line], [line for line in told if "types" not in line]
     types = [(float(line["operations"]), line["types"]) for line in counted]
-    grown = [str(one["type"]) for one in growing_types(types)[:4]]
+    grown = [str(one["type"]) for one in telling(growing_types(types))[:4]]
     with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s) as lines:
         traced = next(iter(lines))
     finding = attribute(

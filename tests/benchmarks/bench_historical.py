@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     told: list[str] = []
     for path in wanted.runs or [measure_memory(SCENARIO, Path("results"))]:
         for cell, result in stored_results(load_run(path)):
-            for dose in result.doses:
+            for dose in (dose for dose in result.doses if dose.name in LAST_LEAKY):
                 rows += lines(cell.system, dose)
                 for role in dose.roles:
                     told += evidence(cell.system, dose.name, role)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.agent.attribution import holders
+from harness.memory.attribution import telling
 
 
 class Registered:
@@ -32,6 +33,11 @@ def test_a_registry_of_a_class_is_named() -> None:
         Registry.KEPT[number] = Registered()
     (chain,) = holders([f"{__name__}.Registered"])[f"{__name__}.Registered"]
     assert chain == f"{__name__}.Registered <- a dict of 5 <- class {__name__}.Registry.KEPT"
+
+
+def test_classes_are_told_before_what_they_are_made_of() -> None:
+    found = [{"type": "dict", "per_op": 6.0}, {"type": "a.B", "per_op": 2.0}, {"type": "a.C", "per_op": 1.0}]
+    assert [one["type"] for one in telling(found)] == ["a.B", "a.C", "dict"]
 
 
 def test_an_attribute_of_an_object_is_named_up_to_its_module() -> None:
