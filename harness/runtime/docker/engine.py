@@ -33,14 +33,16 @@ _INSTALL = (
     "name it in DOCKER_HOST, or use --runtime local"
 )
 
+_TAKEN = (
+    "another network of the engine has these addresses, perhaps of a run that is under way or was killed: see "
+    "`harness cleanup`, or give the topology's sites a `subnet` of their own"
+)
+
 #: (what the engine's message holds, what to do), the first that matches wins.
 _REMEDIES: tuple[tuple[str, str], ...] = (
     ("no space left on device", "make room on the engine's disk: `harness images prune`, `harness cleanup`"),
-    (
-        "overlaps with",
-        "another network of the engine has these addresses, perhaps of a run that is under way or was killed: see "
-        "`harness cleanup`, or give the topology's sites a `subnet` of their own",
-    ),
+    ("overlaps with", _TAKEN),
+    ("already used on the host or by another config", _TAKEN),  # podman's words
     (
         "non-overlapping",
         "the engine's address pools are used up: remove networks nobody uses (`harness cleanup`), or give the "
