@@ -74,7 +74,10 @@ def gate(
     except InfrastructureFailure as error:
         check = Check(scenario, "measurement", "error", _line(error))
         report, failure = GateReport(scenario, str(path or target), (check,)), error
-    _write(report, out or path or results, junit_file, markdown_file, annotate)
+    # A measurement that failed has no directory of its own yet: path is still the scenario's file.
+    _write(
+        report, out or (path if path is not None and path.is_dir() else results), junit_file, markdown_file, annotate
+    )
     if failure is not None:
         raise failure
     _end(report)

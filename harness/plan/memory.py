@@ -190,7 +190,9 @@ def _agent(
     if client and (dose.transports or kind.transports) > 1:
         task |= {"transports": dose.transports or kind.transports, "workers": dose.transports or kind.transports}
     if client and kind.fails:
-        task |= {"retry": 0, "connected": False}
+        task["connected"] = False
+        if stack.adapters[0] == "oslo":
+            task["retry"] = 0
     if client and dose.leak is not None:
         task["leak"] = {
             "what": dose.leak.what,

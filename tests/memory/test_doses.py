@@ -149,10 +149,8 @@ def test_a_stack_that_cannot_be_built_is_an_infrastructure_failure(tmp_path: Pat
     scenario = write(tmp_path / "dosed.yaml", "{connect: 5}")
     stack = "stacks: {nowhere: {python: /nowhere/bin/python3}}\n"
     scenario.write_text(scenario.read_text().replace("stack: loopback", "stack: nowhere") + stack)
-    ended = CliRunner().invoke(
-        gate, [str(scenario), "--runtime", "fake", "--out", str(tmp_path), "--results", str(tmp_path / "results")]
-    )
+    ended = CliRunner().invoke(gate, [str(scenario), "--runtime", "fake", "--results", str(tmp_path / "results")])
     assert isinstance(ended.exception, InfrastructureFailure), ended.output
-    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    verdict = json.loads((tmp_path / "results" / "verdict.json").read_text())
     assert verdict["exit_code"] == ExitCode.INFRASTRUCTURE
     assert "nowhere" in verdict["checks"][0]["text"]

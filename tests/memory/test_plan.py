@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from harness.agent import limits as agent_limits
-from harness.agent.task import PATTERNS
+from harness.agent.limits import check_limits
+from harness.agent.task import PATTERNS, Task
 from harness.errors import BadFile
 from harness.files import plan_run, scenario_from_text
 from harness.model.memory import CHURN_OF, KINDS, SHARED_EVENTS
@@ -58,6 +59,24 @@ def test_all_that_a_system_can_be_given() -> None:
         name for name, kind in KINDS.items() if kind.event not in SHARED_EVENTS
     } - {"link", "blocking", "blocking-refused", "blocking-dropped", "blocking-silent"}
     assert not routed.doses[[dose.name for dose in routed.doses].index("refused")].client.task["connected"]
+
+
+@pytest.mark.parametrize(
+    ("system", "adapter"),
+    [
+        ({"bus": {"kind": "router", "at": "core"}, "stack": "proton"}, "proton"),
+        ({"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "oslo-14.7.3-rabbit"}, "oslo"),
+        (ROUTED, "oslo"),
+    ],
+)
+def test_agents_take_every_dose_they_are_planned(system: dict[str, Any], adapter: str) -> None:
+    memory = cells({"doses": "all", "client": "edge", "server": "core"}, system)[0].memory
+    assert memory is not None
+    for dose in memory.doses:
+        for agent in (dose.client, dose.server):
+            if agent is not None:
+                assert agent.adapter == adapter
+                check_limits(Task.from_json({**agent.task, "url": "amqp://here/"}))
 
 
 def test_planner_and_agent_agree_on_what_adapters_have() -> None:
