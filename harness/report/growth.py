@@ -169,9 +169,9 @@ def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
         done = f"{numbers.number(knee.at.throughput_per_s)} {_unit(at)} at a median of {numbers.ms(at.p50_ms)} ms"
         span = f"from {numbers.count(one.loads[0])} to {numbers.count(last)} {one.counted}"
         if knee.reached:
-            high = knee.highest
+            high, where = knee.highest, "about" if knee.at.load > one.loads[0] else "or below"
             text = (
-                f"{_upper(one.label)} saturates at about {numbers.count(knee.at.load)} {one.counted}: {done}, "
+                f"{_upper(one.label)} saturates at {where} {numbers.count(knee.at.load)} {one.counted}: {done}, "
                 f"{numbers.share(knee.efficiency)} of growth in proportion. Beyond that more load buys delay: at "
                 f"{numbers.count(last)} the median is {numbers.ms(one.points[-1].p50_ms)} ms, and throughput is never "
                 f"above {numbers.number(high.throughput_per_s)} {_unit(at)}."

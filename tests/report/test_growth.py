@@ -59,6 +59,11 @@ def test_a_full_machine_is_said_to_be_the_limit() -> None:
     assert "use 1.90 of the machine's 2 cores: it is the machine they share that is full" in sentence
 
 
+def test_a_knee_at_the_least_load_may_lie_below_it() -> None:
+    (sentence,) = growth_sentences(find_growth(SATURATING[2:], 2))
+    assert "saturates at or below 8 clients" in sentence
+
+
 def test_what_does_not_saturate_is_said_not_to() -> None:
     (sentence,) = growth_sentences(find_growth(SATURATING[:3], 2))
     assert sentence.startswith("Call on rabbit does not saturate from 2 to 8 clients: the most is 76.0")
