@@ -17,6 +17,7 @@ from harness.plan.cell import LabPlan, NodePlan, SitePlan
 
 __all__ = [
     "HOLD",
+    "NODE_SYSCTLS",
     "SiteAddresses",
     "extra_hosts",
     "host_limits",
@@ -30,6 +31,9 @@ _BRIDGE = "com.docker.network.bridge."
 #: What a container's first process does: it waits for the end of its input, and the container with it. The harness
 #: holds the other end, so containers of a harness that is killed end by themselves. `wait` reaps orphans.
 HOLD = "exec 3<&0; cat <&3 >/dev/null & wait $!"
+
+#: A node's root may ping without privileges. Docker allows that by itself, podman where its configuration does.
+NODE_SYSCTLS: Mapping[str, str] = {"net.ipv4.ping_group_range": "0 0"}
 
 #: The gateway forwards, takes packets from everywhere, and does not tell nodes of shorter ways.
 _WAN_SYSCTLS: Mapping[str, str] = {
@@ -123,4 +127,4 @@ def host_limits(node: NodePlan) -> dict[str, Any]:
 
 def wan_sysctls(*, ipv6: bool) -> dict[str, str]:
     """Kernel settings of the gateway's own network namespace."""
-    return {**_WAN_SYSCTLS, **(_WAN_SYSCTLS6 if ipv6 else {})}
+    return {**NODE_SYSCTLS, **_WAN_SYSCTLS, **(_WAN_SYSCTLS6 if ipv6 else {})}

@@ -111,6 +111,7 @@ class DockerRuntime:
                 images.of(node),
                 network=(self._containers.name(node.site), node.address, node.address6 if ipv6 else None),
                 hosts=hosts,
+                sysctls=network.NODE_SYSCTLS,
                 limits=network.host_limits(node),
             )
             try:
