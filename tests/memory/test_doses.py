@@ -133,7 +133,7 @@ def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
 
     monkeypatch.setattr(AgentHandle, "quiesce", killed)
     scenario = write(tmp_path / "dosed.yaml", "{connect: 5}")
-    with pytest.raises(AgentFailure, match="dose connect, process 1 of 2"):
+    with pytest.raises(AgentFailure, match=r"dose connect, process \d of 2"):
         measure_memory(scenario, tmp_path / "results", runtime="fake")
     ended = CliRunner().invoke(gate, [str(tmp_path / "results" / "dosed"), "--out", str(tmp_path)])
     assert isinstance(ended.exception, HarnessError)
