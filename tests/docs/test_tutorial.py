@@ -53,7 +53,13 @@ def test_from_nothing_to_a_comparison(desk: Path) -> None:
         done = subprocess.run(
             [*program, "\n".join(lines)], cwd=desk, env=environment, capture_output=True, text=True, timeout=600
         )
-        # A busy machine may release packets late: cells are invalid then (exit code 4), which is no fault of the text.
+        # A busy machine may release packets late: cells are invalid then (exit code 4). The text says what to do.
+        for _ in range(3):
+            if done.returncode != 4 or "mine.yaml" not in content:
+                break
+            said += done.stdout
+            again = ["harness", "resume", "--invalid", "results/mine"]
+            done = subprocess.run(again, cwd=desk, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode in (0, 4), f"{content}\n{done.stdout[-3000:]}\n{done.stderr}"
         said += done.stdout
     assert "a scenario of 2 systems in 2 cells" in said
