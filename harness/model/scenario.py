@@ -105,13 +105,20 @@ def _named(value: Any) -> Any:
     }
 
 
+#: A topology stands in a file of its own, or in the scenario.
+PathOrTopology = Annotated[
+    Annotated[str, Tag("path")] | Annotated[Topology, Tag("topology")],
+    Discriminator(lambda value: "path" if isinstance(value, str) else "topology"),
+]
+
+
 class Scenario(Frozen):
     """What is put to the test, where, under which load, and how often."""
 
     name: Name = Field(description="name of the scenario; its results go to results/<name>/")
     title: str = Field(default="", description="one line for people")
     about: str = Field(default="", description="what it is meant to show")
-    topology: str | Topology = Field(description="path of a topology file, relative to this file, or a topology itself")
+    topology: PathOrTopology = Field(description="path of a topology file, relative to this file, or a topology itself")
     systems: dict[Name, System] = Field(
         min_length=1, description="the systems under test, each run in cells of its own"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,14 @@ def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
     levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     with pytest.raises(BadFile, match="too large"):
         plan(tmp_path, "\n".join(levels))
+
+
+def test_a_fault_in_a_topology_within_a_scenario_is_one_finding(tmp_path: Path) -> None:
+    inside = "topology: {name: three, sites: [core, edge-a, edge-b], links: {loop: {between: [core, core], rtt: 20ms}}}"
+    text = re.sub(r"^topology: .*$", inside, SCENARIO, flags=re.MULTILINE)
+    with pytest.raises(BadFile) as caught:
+        plan(tmp_path, text)
+    assert [finding.key for finding in caught.value.findings] == ["topology.links.loop.between"]
 
 
 def _mutate(data: object, rng: random.Random) -> object:
