@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -40,12 +41,12 @@ class _Cycle:
             self.over.set()
 
 
-class _Cycles(Loop):
+class _Cycles(Loop, ABC):
     """A loop that performs cycles."""
 
+    @abstractmethod
     def cycle(self, cycle: _Cycle) -> None:
         """Begin one (loop's thread)."""
-        raise NotImplementedError
 
 
 class _Connections(_Cycles):
