@@ -44,6 +44,13 @@ _CLIENT, _ROUTER, _BROKER, _SAMPLER = 64 << 20, 64 << 20, 256 << 20, 16 << 20
 _DISK = 5 << 30
 
 
+#: A firewall that sees bridged frames applies to what passes between a node and its gateway, as if it were forwarded.
+_FIREWALL = (
+    "if links are off by all packets, let the firewall forward them (Docker's drops those of podman's networks), or "
+    "set net.bridge.bridge-nf-call-iptables to 0"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing looked at.
@@ -139,6 +146,7 @@ def _with_lab(what: str, make: Callable[[str, Path], Runtime]) -> Iterator[Findi
                 lab.open(_two_sites())
                 found.append(Finding(what, "ok", str(lab.facts().get("privilege") or lab.facts().get("gateway") or "")))
                 found += _links(what, lab)
+                found.append(_between_sites(what.split()[1], lab))
         except HarnessError as error:
             found.append(Finding(what, "missing", error.what, error.remedy or ""))
     yield from found
@@ -148,6 +156,18 @@ def _two_sites() -> LabPlan:
     sites = site_plans({"doctor-a": Site(), "doctor-b": Site()})
     nodes = tuple(NodePlan(site.name, site.name, "host", *next(node_addresses(site))) for site in sites)
     return LabPlan(sites, nodes, ())
+
+
+def _between_sites(runtime: str, lab: Runtime) -> Finding:
+    """Whether a packet passes from site to site once the gateway lets it: the last thing done in the lab."""
+    lab.run(WAN, ["iptables", "-P", "FORWARD", "ACCEPT"])
+    here, there = _two_sites().nodes
+    done = lab.run(here.name, ["ping", "-c", "1", "-W", "2", there.address])
+    what = f"{runtime}: traffic between sites"
+    if done.returncode == 0:
+        return Finding(what, "ok", "passes the gateway")
+    said = " ".join((done.stderr or done.stdout).split())[-200:]
+    return Finding(what, "missing", f"does not pass the gateway: {said}", "look at this host's firewall")
 
 
 def _links(what: str, lab: Runtime) -> Iterator[Finding]:
@@ -208,6 +228,8 @@ def _about(engine: Engine) -> Iterator[Finding]:
         f"runs in its container ({reason}), without real-time priority" if reason else "can be entered from this host",
         "run as root on the engine's own host" if reason else "",
     )
+    if not engine.sets_default_route and _bridges_are_filtered():
+        yield Finding("docker: traffic between sites", "note", "passes this host's firewall", _FIREWALL)
     answer = _registry(engine)
     yield Finding(
         "docker: image registry",
@@ -230,6 +252,14 @@ def _about(engine: Engine) -> Iterator[Finding]:
         yield Finding(
             "docker: leftovers", "note", f"{len(left)} things of killed runs", "`harness cleanup` removes them"
         )
+
+
+def _bridges_are_filtered() -> bool:
+    """Whether this host's firewall sees bridged frames (br_netfilter)."""
+    try:
+        return Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def _registry(engine: Engine) -> str:

@@ -106,7 +106,7 @@ class LiveView:
         self._p99s.append(tick.p99_s or 0.0)
 
     def retry(self, cell: str, why: str, left: int) -> None:
-        self._say(f"{cell}: failed, is run again (up to {left} more): {why}", style="yellow")
+        self._say(f"{cell}: is run again (up to {left} more): {why}", style="yellow")
 
     def standing(self, standing: Standing) -> None:
         self._standing, self._standing_at = standing, time.monotonic()

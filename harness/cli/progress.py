@@ -62,7 +62,7 @@ class PlainLines(Silent):
 
     def retry(self, cell: str, why: str, left: int) -> None:
         self._last_tick = -1e9
-        self._line(f"{cell}: failed, is run again (up to {left} more)\n    {why}")
+        self._line(f"{cell}: is run again (up to {left} more)\n    {why}")
 
     def standing(self, standing: Standing) -> None:
         if standing.done < standing.of:

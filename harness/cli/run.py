@@ -23,7 +23,8 @@ _RETRIES = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="How often a cell is run again that the machine, the lab, a bus or an agent let down; the report lists them.",
+    help="How often a cell is run again that the machine, the lab, a bus or an agent let down, or whose links were "
+    "off; the report lists them.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines, for machines.")
 

@@ -171,9 +171,9 @@ def make_base(engine: Engine, say: Say) -> None:
                 where="Debian's mirror",
                 remedy="check the network, and that there is room in the temporary directory",
             )
-        repository, tag = MADE_BASE.split(":")
         with engine_errors("importing the base image"):
-            engine.api.import_image_from_file(str(tar), repository, tag, changes=[f"LABEL {KIND}=debian"])
+            # The tag as part of the name, which the API allows: podman 4.3 does not heed one given by itself.
+            engine.api.import_image_from_file(str(tar), MADE_BASE, changes=[f"LABEL {KIND}=debian"])
 
 
 #: Documentation and translations nobody reads in a container.

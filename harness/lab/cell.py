@@ -27,6 +27,7 @@ from harness.bus.readiness import log_tail
 from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
+from harness.lab.calm import probe_when_calm
 from harness.lab.casualties import Casualties
 from harness.lab.crew import crew, patience_s, sampled_lightly
 from harness.lab.disruption import Disruption, process_event
@@ -77,14 +78,31 @@ class CellSettings:
     bus_timeout_s: float = 120.0
 
 
-def run_cell(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> None:
-    """Carry out a cell and finish its record as valid or invalid.
+@dataclass(frozen=True, slots=True)
+class CellEnd:
+    """How a cell that was carried out ended.
+
+    Attributes:
+        state: what its record says.
+        told: the state in words, with the verdict of a memory cell.
+        reasons: why it is not valid.
+        disturbed: what of `reasons` was this machine's doing, so that another attempt may fare better.
+    """
+
+    state: CellState
+    told: str
+    reasons: tuple[str, ...] = ()
+    disturbed: tuple[str, ...] = ()
+
+
+def run_cell(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> CellEnd:
+    """Carry out a cell and finish its record as valid, degraded or invalid.
 
     Raises:
         HarnessError: the cell could not be carried out; what was recorded until then is kept by the writer.
         KeyboardInterrupt: likewise.
     """
-    _Cell(plan, settings, writer, observer).run()
+    return _Cell(plan, settings, writer, observer).run()
 
 
 class _Cell:
@@ -94,6 +112,7 @@ class _Cell:
         self.writer = writer
         self.observer = observer
         self.invalid: list[str] = []
+        self.disturbed: list[str] = []
         self.casualties = Casualties(plan, writer, observer)
         self.samplers: dict[str, SamplerHandle] = {}
         self.shaper: LinkShaper
@@ -103,7 +122,7 @@ class _Cell:
     def say(self, text: str) -> None:
         self.observer.phase(self.plan.id, text)
 
-    def run(self) -> None:
+    def run(self) -> CellEnd:
         self.say("making nodes and network")
         with make_runtime(self.settings.runtime, self.settings.run_id, self.writer.path / LOGS) as lab:
             self.lab = lab
@@ -112,9 +131,9 @@ class _Cell:
             with _explained(lab), self._links() as networked:
                 if self.plan.memory is not None:
                     with self._buses() as buses, self._archive() as archive:
-                        self._doses(buses, archive)
+                        verdict = self._doses(buses, archive)
                     self.say("removing nodes and network")
-                    return
+                    return CellEnd("valid", f"valid, memory: {verdict}")
                 with (
                     self._buses() as buses,
                     self._archive() as archive,
@@ -126,15 +145,15 @@ class _Cell:
                     self.say("probing links again")
                     self._probe(facts.LINKS_AFTER)
             self.say("removing nodes and network")
-        self._judge()
+        return self._judge()
 
-    def _doses(self, buses: Mapping[str, Bus], archive: Mapping[str, str]) -> None:
+    def _doses(self, buses: Mapping[str, Bus], archive: Mapping[str, str]) -> str:
         """A memory cell: doses instead of load, and verdicts instead of a ledger."""
         settings = self.settings
         bench = MemoryBench(self.lab, self.shaper, buses, archive, settings.environments, settings.stack_env)
         result = run_doses(self.plan, bench, self.writer, self.observer)
         self.writer.finish("valid")
-        self.observer.cell_ended(self.plan.id, f"valid, memory: {result.state}", ())
+        return result.state
 
     # -- links ------------------------------------------------------------------------------------------------------
 
@@ -148,7 +167,11 @@ class _Cell:
             networked = self.shaper.name != "fake"
             if networked:
                 self.say("probing links")
-                off = [verdict for verdict in self._probe(facts.LINKS_BEFORE) if verdict.off]
+                verdicts, attempts = probe_when_calm(
+                    lambda: self._probe(facts.LINKS_BEFORE), self.shaper.evidence, self.say
+                )
+                self.writer.set(facts.LINKS_PROBED, attempts)
+                off = [verdict for verdict in verdicts if verdict.off]
                 if off:
                     raise LinkFailure(
                         "the cell does not run, its links are not as declared: "
@@ -173,7 +196,7 @@ class _Cell:
         self.observer.links(self.plan.id, {(v.source, v.target): v.measured_s for v in verdicts})
         self.writer.set(f"{fact}_probes", measurement.to_json())
         if fact == facts.LINKS_AFTER:
-            self.invalid += [f"link {v.source} -> {v.target} after load: {v.why}" for v in verdicts if v.off]
+            self.disturbed += [f"link {v.source} -> {v.target} after load: {v.why}" for v in verdicts if v.off]
         return verdicts
 
     # -- buses ------------------------------------------------------------------------------------------------------
@@ -387,12 +410,12 @@ class _Cell:
 
     # -- judgement --------------------------------------------------------------------------------------------------
 
-    def _judge(self) -> None:
+    def _judge(self) -> CellEnd:
         """Valid only if links, shaper and ledger say so."""
         record = self.writer.record()
         shaper = record.facts.get(facts.SHAPER, {})
         if not shaper.get("valid", True):
-            self.invalid += [f"links: {why}" for why in shaper.get("why", [])]
+            self.disturbed += [f"links: {why}" for why in shaper.get("why", [])]
         self.writer.seal()
         ledger = take_ledger(
             self.writer.record(),
@@ -400,10 +423,11 @@ class _Cell:
             read_columns(self.writer.path / DELIVERIES, DELIVERY_NEEDS),
         )
         self.invalid += list(ledger.faults)
-        reasons = [*self.invalid, *self.casualties.reasons]
-        state: CellState = "invalid" if self.invalid else "degraded" if reasons else "valid"
+        unsound = [*self.disturbed, *self.invalid]
+        reasons = [*unsound, *self.casualties.reasons]
+        state: CellState = "invalid" if unsound else "degraded" if reasons else "valid"
         self.writer.finish(state, reasons)
-        self.observer.cell_ended(self.plan.id, state, reasons)
+        return CellEnd(state, state, tuple(reasons), tuple(self.disturbed))
 
 
 def _counters(report: AgentReport) -> dict[str, Any]:

@@ -53,7 +53,10 @@ class Observer(Protocol):
         """The links of a cell were probed: round-trip time by direction, None where no echo came back."""
 
     def retry(self, cell: str, why: str, left: int) -> None:
-        """A cell failed and is run again now; `left` counts this attempt and those that may still follow."""
+        """A cell failed, or this machine made it invalid: it is run again now.
+
+        `left` counts this attempt and those that may still follow.
+        """
 
     def standing(self, standing: Standing) -> None:
         """How far the run is: before every cell, and at the end."""

@@ -24,7 +24,7 @@ from harness.errors import (
     require_known,
 )
 from harness.files import LoadedScenario, plan_run, scenario_from_text
-from harness.lab.cell import CellSettings, run_cell
+from harness.lab.cell import CellEnd, CellSettings, run_cell
 from harness.lab.observer import Observer
 from harness.lab.pace import Pace, Standing
 from harness.lab.provision import Provided, provide
@@ -57,7 +57,8 @@ class RunSettings:
         links: name of the link backend, or "auto".
         systems: only these of the scenario's systems; all if empty.
         command: the command line, for the record.
-        retries: how often a cell that the machine, the lab, a bus or an agent let down is run again.
+        retries: how often a cell is run again that the machine, the lab, a bus or an agent let down, or whose links
+            were off or late.
     """
 
     results: Path
@@ -290,14 +291,15 @@ class _Campaign:
         )
 
     def _until_it_is_over(self, plan: CellPlan) -> None:
-        """Run a cell, again after an infrastructure failure as often as was asked for.
+        """Run a cell; again, as often as was asked for, after an infrastructure failure or where this machine made it
+        invalid. What decides is what the links were, never what the bus did in them, so that no result is chosen.
 
         A retry comes at once, so that the cell stays among the others of its repetition.
         """
         for left in range(self._retries, -1, -1):
             began = time.monotonic()
             try:
-                self._run(plan)
+                end = self._run(plan)
             except HarnessError as error:
                 if left and isinstance(error, InfrastructureFailure) and not isinstance(error, MissingCapability):
                     self._retried += 1
@@ -308,16 +310,22 @@ class _Campaign:
                 self._observer.cell_ended(plan.id, "failed", [str(error)])
             else:
                 self._pace.took(plan, time.monotonic() - began)
+                if left and end.disturbed:
+                    self._retried += 1
+                    self._observer.retry(plan.id, "; ".join(end.disturbed), left)
+                    continue
+                self._observer.cell_ended(plan.id, end.told, end.reasons)
             return
 
-    def _run(self, plan: CellPlan) -> None:
+    def _run(self, plan: CellPlan) -> CellEnd:
         before = processor_times()
         with self._writer.cell(plan) as cell:
             cell.set(facts.STACKS, self._built)
             for note in self._provided.notes:
                 cell.note(note)
-            run_cell(plan, self._settings, cell, self._observer)
+            end = run_cell(plan, self._settings, cell, self._observer)
         self._stolen[plan.id] = stolen_share(before, processor_times())
+        return end
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Cell:
         id, system, repetition, point: which cell.
         state: what it may be used for; planned, unfinished and damaged cells have no rows.
         reasons: why it is in that state.
-        attempts: why each earlier attempt at it failed.
+        attempts: why each earlier attempt at it failed or was invalid.
         record: cell.json, or None where there is none to be trusted.
         path: its directory.
     """

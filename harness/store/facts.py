@@ -14,6 +14,7 @@ __all__ = [
     "CLOCK",
     "LINKS_AFTER",
     "LINKS_BEFORE",
+    "LINKS_PROBED",
     "LINK_EVENTS",
     "MEMORY",
     "NODES_AFTER",
@@ -37,6 +38,8 @@ BUS_METRICS_AFTER: Final = "bus_metrics_after"
 #: pair of sites, probed before and after the load; measured_rtt_s is None where no echo came back.
 LINKS_BEFORE: Final = "links_before"
 LINKS_AFTER: Final = "links_after"
+#: How often the links were probed before the load until they, or the machine, were as they must be.
+LINKS_PROBED: Final = "links_probed"
 #: What was done to the links during the load, in order: [{"due_s", "at_s" (load time), "link", "source", "target",
 #: "action", "impairment", "event", "label"}]; see harness.lab.player.
 LINK_EVENTS: Final = "link_events"

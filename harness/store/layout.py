@@ -12,7 +12,7 @@
             processes.parquet     one row per sampled process and instant
             readings.parquet      one row per reading at rest of a dosed process (memory cells only)
             logs/
-        attempts/<cell-id>.<n>/   what the n-th attempt at a cell left that failed and was run again
+        attempts/<cell-id>.<n>/   what the n-th attempt at a cell left that did not count and was run again
 
 Names that begin with a dot are unfinished or internal; a reader ignores them.
 """

@@ -80,7 +80,7 @@ class Run:
     def cells(self) -> pd.DataFrame:
         """One row per cell.
 
-        Columns: cell, system, repetition, state, attempts (1 unless it failed before), reasons, operations, deliveries,
+        Columns: cell, system, repetition, state, attempts (1 unless it was run again), reasons, operations, deliveries,
         and a column per axis of the sweep.
         """
         rows = []

@@ -40,7 +40,7 @@ class CellEntry(_Stored):
     """One cell in the manifest: planned from the start, so that a missing cell is seen to be missing.
 
     Attributes:
-        attempts: why each earlier attempt at it failed; what they left is in attempts/.
+        attempts: why each earlier attempt at it failed or was invalid; what they left is in attempts/.
     """
 
     id: str

@@ -260,14 +260,15 @@ class RunWriter:
         _copy_log(self.path / LOGS, source, name)
 
     def cell(self, plan: CellPlan) -> CellWriter:
-        """Begin a planned cell; what an earlier attempt at it left is kept aside if it failed, else removed."""
+        """Begin a planned cell; what an earlier attempt at it left is kept aside if it failed or was invalid, else
+        removed."""
         entry = next((entry for entry in self._manifest.cells if entry.id == plan.id), None)
         if entry is None:
             raise ValueError(f"cell {plan.id!r} is not in this run's plan")
         if self._open_cell is not None:
             raise ValueError(f"cell {self._open_cell.id!r} is still open")
         directory = self.path / CELLS / safe_name(plan.id)
-        if entry.state == "failed":
+        if entry.state in ("failed", "invalid"):
             entry = _again(entry)
             self._replace(entry)
         if directory.exists():

@@ -196,8 +196,10 @@ class Containers:
             found: dict[str, Any] = dict(self._engine.api.inspect_container(container.id))
             return found
 
-    def forget(self, container: Container) -> None:
-        """Look after a container, which somebody has removed, no longer."""
+    def discard(self, container: Container) -> None:
+        """Remove one container before the others. Raises LabFailure."""
+        with engine_errors("removing a container", container.node):
+            self._engine.api.remove_container(container.id, force=True, v=True)
         if container.held is not None:
             container.held.close()
         self._made.remove(container)

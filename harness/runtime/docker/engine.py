@@ -78,6 +78,14 @@ class Engine:
         head = self.version.split(".", 1)[0]
         return int(head) if head.isdigit() else 0
 
+    @property
+    def sets_default_route(self) -> bool:
+        """Whether a network's auxiliary address DefaultGatewayIPv4 becomes the default route of its containers.
+
+        Docker's bridge driver does that (libnetwork's drivers/bridge); podman's netavark routes to its own bridge.
+        """
+        return self.name == "docker"
+
     def image(self, reference: str) -> dict[str, Any]:
         """What it knows of an image. Raises docker.errors.ImageNotFound, docker.errors.APIError."""
         api: Any = self.api

@@ -3,7 +3,8 @@
 A site is a bridge network. Neither it nor the engine's host owns the site's gateway address: the `wan` container adds
 it to its own interface, so everything that leaves a site passes there. The addresses set aside for that (auxiliary
 addresses called DefaultGatewayIPv4 and DefaultGatewayIPv6) are what the engine's bridge driver gives nodes as their
-default route. Nothing is masqueraded and no port is published.
+default route; where an engine knows no such addresses (podman), the runtime sets the routes. Nothing is masqueraded
+and no port is published.
 """
 
 from __future__ import annotations
@@ -72,13 +73,17 @@ def site_addresses(site: SitePlan) -> SiteAddresses:
     return SiteAddresses(str(network[2]), str(network6[2]), str(network[3]), str(network6[3]))
 
 
-def network_request(name: str, site: SitePlan, labels: Mapping[str, str], *, ipv6: bool, major: int) -> dict[str, Any]:
+def network_request(
+    name: str, site: SitePlan, labels: Mapping[str, str], *, ipv6: bool, major: int, internal: bool = False
+) -> dict[str, Any]:
     """The body of `POST /networks/create` for a site.
 
     Args:
         major: major version of the engine. From 28 on engines drop packets for a container's address that come from
             another bridge, which routed packets between sites do where bridged frames pass the host's firewall
             (br_netfilter); `nat-unprotected` leaves that to us, and the gateway refuses what has no link.
+        internal: whether it must be a network the engine neither masquerades nor routes, for engines that know no
+            other way to leave addresses as they are (podman).
     """
     own = site_addresses(site)
     options = {
@@ -101,7 +106,7 @@ def network_request(name: str, site: SitePlan, labels: Mapping[str, str], *, ipv
         "Name": name,
         "CheckDuplicate": True,
         "Driver": "bridge",
-        "Internal": False,
+        "Internal": internal,
         "EnableIPv6": ipv6,
         "Options": options,
         "IPAM": {"Driver": "default", "Config": pools},

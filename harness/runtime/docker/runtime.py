@@ -24,7 +24,7 @@ from harness.images.choice import LabImages, ready_images
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker import files, gateway, network
 from harness.runtime.docker.containers import WORKDIR, Container, Containers, at_once
-from harness.runtime.docker.engine import Engine, connect, engine_errors
+from harness.runtime.docker.engine import Engine, connect
 from harness.runtime.docker.figures import Figures
 from harness.runtime.docker.process import ContainerProcess, run_in
 from harness.runtime.host_files import HostFiles
@@ -115,6 +115,8 @@ class DockerRuntime:
                 limits=network.host_limits(node),
             )
             try:
+                if not self._engine.sets_default_route:
+                    self._set_default_route(node, container, images.tools.reference, ipv6)
                 beside = self._start_beside(node, container, images)
             except LabFailure:
                 self._containers.check_one(container)  # if that is why, it says why
@@ -129,6 +131,19 @@ class DockerRuntime:
         threading.Thread(target=self._watch, name="containers", daemon=True).start()
         self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
+
+    def _set_default_route(self, node: NodePlan, container: Container, image: str, ipv6: bool) -> None:
+        """Make the site's gateway the node's default route. The node may not do so itself, so a container that shares
+        its network and is gone at once does."""
+        site = self._opened().site(node.site)
+        helper = self._containers.start(node.name, image, part="-route", beside=container, capabilities=("NET_ADMIN",))
+        for family, address in (("-4", site.gateway), *([("-6", site.gateway6)] if ipv6 else [])):
+            argv = ["ip", family, "route", "replace", "default", "via", address]
+            code, output = run_in(self._engine, helper.id, argv, where=node.name)
+            if code != 0:
+                said = output.decode(errors="replace").strip()
+                raise LabFailure(f"`{' '.join(argv)}` ended with {code}: {said}", where=f"node {node.name}")
+        self._containers.discard(helper)
 
     def _start_beside(self, node: NodePlan, container: Container, images: LabImages) -> dict[str, Container]:
         """The further containers of a node, by the programs that run in them."""
@@ -159,6 +174,7 @@ class DockerRuntime:
                 self._containers.labels(site.name),
                 ipv6=ipv6,
                 major=self._engine.major if self._engine.name == "docker" else 0,
+                internal=not self._engine.sets_default_route,
             )
             self._containers.network(request)
 
@@ -174,9 +190,7 @@ class DockerRuntime:
         if enter and not gateway.is_on_this_host(wan.id, pid):
             if self._enter:
                 raise LabFailure("the engine does not run on this host", where=self._engine.url)
-            with engine_errors("removing a container", WAN):
-                self._engine.api.remove_container(wan.id, force=True, v=True)
-            self._containers.forget(wan)
+            self._containers.discard(wan)
             enter = False
             wan = self._start_gateway(plan, image, ipv6, enter)
         self._nodes[WAN] = wan
