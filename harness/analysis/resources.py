@@ -14,6 +14,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
 __all__ = ["ENDS", "RESOURCE_COLUMNS", "summarise_resources"]
 
 #: Columns of `summarise_resources`, in order. mib: 2^20 bytes. cpu_cores: CPU seconds per second of load.
@@ -49,33 +51,47 @@ def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> p
         phases: the cell's phases: warmup_s, duration_s.
     """
     start, length = phases["warmup_s"], phases["duration_s"]
+    measured = samples[(samples["t_s"] >= start) & (samples["t_s"] <= start + length)]
+    columns = {name: measured[name].to_numpy(np.float64) for name in ("t_s", *_FIGURES)}
+    columns["cpu_s"] = (measured["cpu_user_s"] + measured["cpu_system_s"]).to_numpy(np.float64)
+    columns["pid"] = measured["pid"].to_numpy(np.float64)
     rows = []
-    for (role, site, process), own in samples.groupby(["role", "site", "process"], observed=True, sort=True):
-        load = own[(own["t_s"] >= start) & (own["t_s"] <= start + length)]
-        if load.empty:
-            continue
-        whole = load.groupby("t_s", sort=True)[list(_FIGURES)].sum(min_count=1)
-        begin = whole[whole.index <= start + ENDS * length]
-        end = whole[whole.index >= start + (1 - ENDS) * length]
-        row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(whole)}
-        row["anonymous_mib_begin"] = begin["anonymous"].median() / _MIB
-        row["anonymous_mib_end"] = end["anonymous"].median() / _MIB
-        row["anonymous_mib_peak"] = whole["anonymous"].max() / _MIB
+    groups: dict[Any, Any] = measured.groupby(["role", "site", "process"], observed=True, sort=True).indices
+    for (role, site, process), at in sorted(groups.items()):
+        own = {name: values[at] for name, values in columns.items()}
+        instants, rounds = np.unique(own["t_s"], return_inverse=True)
+        whole = {name: _added(rounds, own[name], len(instants)) for name in _FIGURES}
+        begin = instants <= start + ENDS * length
+        end = instants >= start + (1 - ENDS) * length
+        row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(instants)}
+        row["anonymous_mib_begin"] = _median(whole["anonymous"][begin]) / _MIB
+        row["anonymous_mib_end"] = _median(whole["anonymous"][end]) / _MIB
+        row["anonymous_mib_peak"] = float(np.fmax.reduce(whole["anonymous"])) / _MIB
         for name in ("rss", "pss", "uss"):
-            row[f"{name}_mib_end"] = end[name].median() / _MIB
+            row[f"{name}_mib_end"] = _median(whole[name][end]) / _MIB
         for name in ("fds", "threads", "sockets"):
-            row[f"{name}_end"] = end[name].median()
-        row["cpu_cores"] = _cores(load)
+            row[f"{name}_end"] = _median(whole[name][end])
+        row["cpu_cores"] = _cores(own["t_s"], own["pid"], own["cpu_s"])
         rows.append(row)
     return pd.DataFrame(rows, columns=list(RESOURCE_COLUMNS))
 
 
-def _cores(load: pd.DataFrame) -> float:
+def _added(rounds: NDArray[np.intp], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The sum of what is known in each round of samples, NaN where nothing is."""
+    known = ~np.isnan(values)
+    total = np.bincount(rounds[known], values[known], minlength=count)
+    return np.where(np.bincount(rounds[known], minlength=count) > 0, total, np.nan)
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _cores(t_s: NDArray[np.float64], pid: NDArray[np.float64], cpu_s: NDArray[np.float64]) -> float:
     """CPU seconds per second, summed over the process's pids (a restarted process begins again at 0)."""
-    used = 0.0
-    for _, own in load.groupby("pid"):
-        cpu = (own["cpu_user_s"] + own["cpu_system_s"]).to_numpy(np.float64)
-        if len(cpu) > 1:
-            used += float(cpu[-1] - cpu[0])
-    seconds = float(load["t_s"].max() - load["t_s"].min())
+    _, first = np.unique(pid, return_index=True)
+    _, from_end = np.unique(pid[::-1], return_index=True)
+    used = float((cpu_s[len(pid) - 1 - from_end] - cpu_s[first]).sum())
+    seconds = float(t_s.max() - t_s.min())
     return used / seconds if seconds > 0 else float("nan")

@@ -1,6 +1,8 @@
 """Calibration: how often the verdict is right on this host, measured with leaks made on purpose. Pure.
 
-Every check is what a user's check is: a dose in R fresh processes, its verdict. The share of wrong verdicts is given
+Every check is what a user's check is: a dose in R fresh processes, its verdict, and where that says leak another
+process that must confirm it. What is left out: doubling a dose whose verdict is open, which is counted as open, and
+attribution, which changes no verdict. The share of wrong verdicts is given
 with the exact (Clopper-Pearson) bounds on it.
 """
 
@@ -83,7 +85,6 @@ def scenario_of(
             "repetitions": repetitions,
             "doublings": 0,
             "attribute": False,
-            "rest": 0,
         },
     }
 
