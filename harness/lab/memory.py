@@ -23,7 +23,7 @@ from harness.analysis.leak import State
 from harness.lab.disturb import Lockstep
 from harness.lab.dosing import ENVIRONMENT, Dosing, MemoryBench, Taken
 from harness.lab.observer import Observer
-from harness.memory.attribution import attribute, confirmed, growing_types, telling
+from harness.memory.attribution import attribute, confirmed, drained, growing, growing_types, telling
 from harness.memory.host_calibration import read_calibration
 from harness.memory.result import DoseResult, MemoryResult, judge_role, worst
 from harness.model.memory import KINDS, SHARED_EVENTS
@@ -113,13 +113,15 @@ class _Doses:
     def _settle(self, dose: DosePlan, taken: Sequence[Taken]) -> DoseResult:
         """The verdict on a dose; doubles it while that is open, and attributes a leak."""
         start = time.monotonic() - max(one.seconds for one in taken)
-        level = 0
+        level, rested = 0, not self.memory.rest_s
         result = self._judge(dose, taken, level)
         while True:
             state = _state(result)
             if state == "leak" and (self.memory.attribute or self.memory.rest_s):
-                result = self._attributed(dose, result, level)
-                state = _state(result)
+                result, rested = self._attributed(dose, result, level), True
+            elif not rested and any(growing(role) for role in result.roles):
+                result, rested = self._rested(dose, result, level), True
+            state = _state(result)
             if state != "inconclusive" or level >= self.memory.doublings or result.trouble:
                 return replace(result, seconds=round(time.monotonic() - start, 1))
             level += 1
@@ -175,8 +177,18 @@ class _Doses:
                 )
                 roles.append(confirmed(role, finding))
             else:
-                roles.append(role)
+                roles.append(drained(role, counted.rests.get(role.role, ())))
         return replace(result, roles=tuple(roles))
+
+    def _rested(self, dose: DosePlan, result: DoseResult, level: int) -> DoseResult:
+        """The result of a dose with growth too uneven for a verdict, without what drains at rest."""
+        self.dosing.say(f"{dose.name}: finding out whether the growth is a backlog")
+        rests = self.dosing.give(dose, level + 1, 1, purpose="confirm").rests
+        roles = tuple(drained(role, rests.get(role.role, ())) for role in result.roles)
+        for before, role in zip(result.roles, roles, strict=True):
+            if role is not before:
+                self.dosing.say(f"{dose.name}, {role.role}: {role.verdict.state} ({role.verdict.why})")
+        return replace(result, roles=roles)
 
 
 def _state(result: DoseResult) -> State:

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.analysis.leak import METRICS, Verdict
+from harness.analysis.leak import METRICS, Growth, Verdict
 from harness.analysis.theilsen import theil_sen
 from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["attribute", "confirmed", "growing_types", "telling"]
+__all__ = ["attribute", "confirmed", "drained", "growing", "growing_types", "telling"]
 
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
 _MOST = 12
 #: Share of the original slope a run of twice the dose must still have.
 _LASTING = 0.5
+_BACKLOG = "a backlog: at rest it drains by itself, by a time-out"
 _LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
 #: Where a path becomes telling: what is before it differs from machine to machine.
 _OURS = re.compile(r"/harness/(memory/forked|agent/(client|server|load|agent))\.py:")
@@ -48,7 +49,8 @@ def attribute(
     confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
     lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
     rested = {g.metric: _slope(rests, g.metric) for g in verdict.leaking} if len(rests) == 2 else None
-    growing = growing_types(types)
+    drained = rested is not None and not any(_stays(g, rested[g.metric]) for g in verdict.leaking)
+    more = growing_types(types)
     operations, found = traced
     sites = tuple(
         {
@@ -59,18 +61,55 @@ def attribute(
         for site in found
     )
     origin = _origin(verdict, sites)
-    sentences = _sentences(verdict, origin, dose_about, growing, holders, sites)
+    sentences = _sentences(verdict, origin, dose_about, more, holders, sites)
     return Attribution(
         origin=origin,
         sentences=tuple(sentences),
-        types=tuple(growing),
+        types=tuple(more),
         holders={name: list(chains) for name, chains in holders.items()},
         sites=sites,
         confirmed=confirmed,
         lasting=lasting,
         rested=rested,
-        drained=rested is not None and not any(rested[g.metric] > g.delta for g in verdict.leaking),
+        drained=drained,
     )
+
+
+def _stays(growth: Growth, at_rest: float) -> bool:
+    """Whether growth is still there after a rest: by more than the limit, or by the better part of it."""
+    return at_rest > growth.delta or at_rest >= _LASTING * growth.per_op
+
+
+def growing(role: RoleResult) -> tuple[Growth, ...]:
+    """What leaves a role's verdict open and grows by more than its limit: a backlog, if it drains at rest."""
+    if role.verdict.state != "inconclusive":
+        return ()
+    growths = role.verdict.growths.values()
+    open_ones = tuple(g for g in growths if g.state == "inconclusive" and METRICS[g.metric].decides == "always")
+    return open_ones if any(g.per_op > g.delta for g in open_ones) else ()
+
+
+def drained(role: RoleResult, rests: Sequence[Reading]) -> RoleResult:
+    """The result of a role whose verdict is open, without the growth that drains at rest.
+
+    Args:
+        rests: readings of one process after a long rest, before and after its blocks; () if it had none.
+    """
+    suspects = growing(role)
+    if len(rests) != 2 or not suspects:
+        return role
+    gone = {
+        g.metric: replace(g, state="clean", why=_BACKLOG) for g in suspects if not _stays(g, _slope(rests, g.metric))
+    }
+    left = [g for g in suspects if g.metric not in gone]
+    why = "; ".join(f"{g.metric}: {g.why}" for g in left) or _BACKLOG
+    verdict = replace(
+        role.verdict,
+        state="inconclusive" if left else "clean",
+        growths={**role.verdict.growths, **gone},
+        why=why,
+    )
+    return replace(role, verdict=verdict)
 
 
 def confirmed(role: RoleResult, finding: Attribution) -> RoleResult:
@@ -78,11 +117,11 @@ def confirmed(role: RoleResult, finding: Attribution) -> RoleResult:
     verdict = role.verdict
     if finding.drained:
         growths = {
-            name: replace(g, state="clean", why="a backlog: it drains at rest") if g.state == "leak" else g
+            name: replace(g, state="clean", why=_BACKLOG) if g.state == "leak" else g
             for name, g in verdict.growths.items()
         }
         still = [g for g in growths.values() if g.state == "inconclusive" and METRICS[g.metric].decides == "always"]
-        why = "; ".join(g.why for g in still) or "a backlog: at rest it drains by itself, by a time-out"
+        why = "; ".join(g.why for g in still) or _BACKLOG
         verdict = replace(verdict, state="inconclusive" if still else "clean", growths=growths, why=why)
     elif not finding.lasting:
         why = "the growth did not go on when the dose was doubled"

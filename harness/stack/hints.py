@@ -23,7 +23,8 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
      "choose another Python for the stack (`python:`) or another version of the package"),
     (r"there is no version of|was not found in the package registry|No solution found",
      "check names and versions of the stack's requirements against the package index"),
-    (r"No space left on device", "make room, or set HARNESS_CACHE to a directory on another disk"),
+    (r"[Nn]o space left on device|have enough free space",
+     "make room (a container engine's: `harness images prune`), or set HARNESS_CACHE to a directory on another disk"),
     (r"dns error|error sending request|Failed to fetch|Could not connect|timed out|Connection refused",
      "the package index was not reached: check the network and the proxy settings, then run again"),
 )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Growth that drains at rest is a backlog, bounded by a time-out: no leak, and no reason to leave a verdict open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.analysis.leak import Series, conclude
+from harness.memory.attribution import attribute, confirmed, drained, growing
+from harness.memory.result import RoleResult
+
+LIMITS = {"blocks": 0.1, "fds": 0.001}
+BLOCKS = tuple(float(block * 200) for block in range(13))
+
+
+def role(*slopes: float) -> RoleResult:
+    """A client whose allocated blocks grow by so much per operation in each process; its descriptors stay."""
+    readings = {
+        "blocks": [Series(BLOCKS, tuple(1000 + slope * at for at in BLOCKS)) for slope in slopes],
+        "fds": [Series(BLOCKS, (9.0,) * len(BLOCKS)) for _ in slopes],
+    }
+    return RoleResult("client", conclude(readings, LIMITS), {})
+
+
+def rests(per_op: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Readings after a rest before and after 4,800 operations."""
+    return {"operations": 1600, "blocks": 5000, "fds": 9}, {
+        "operations": 6400,
+        "blocks": 5000 + 4800 * per_op,
+        "fds": 9,
+    }
+
+
+UNEVEN = role(0.2, 1.4, 2.6)
+
+
+def test_uneven_growth_is_suspected_and_small_noise_is_not() -> None:
+    assert [growth.metric for growth in growing(UNEVEN)] == ["blocks"]
+    assert not growing(role(1.0, 1.01, 1.02)), "that is a leak, not open"
+    assert not growing(role(0.0, 0.01, 0.2)), "open, but less than the limit"
+
+
+def test_what_drains_is_clean() -> None:
+    result = drained(UNEVEN, rests(0.001))
+    assert result.verdict.state == "clean"
+    assert result.verdict.growths["blocks"].state == "clean"
+    assert "time-out" in result.verdict.why
+
+
+def test_what_stays_leaves_the_verdict_open() -> None:
+    assert drained(UNEVEN, rests(1.3)).verdict.state == "inconclusive"
+    assert drained(UNEVEN, rests(0.2)).verdict.state == "inconclusive", "more than the limit stays"
+
+
+def test_a_leak_of_just_the_limit_is_no_backlog() -> None:
+    at_limit = role(0.098, 0.101, 0.104)
+    assert at_limit.verdict.state == "inconclusive"
+    assert drained(at_limit, rests(0.0999)).verdict.state == "inconclusive", "most of it stays, though under the limit"
+
+
+def test_without_rests_nothing_changes() -> None:
+    assert drained(UNEVEN, ()) is UNEVEN
+
+
+def test_a_leak_is_confirmed_by_what_stays_at_rest() -> None:
+    leaking = role(2.0, 2.01, 2.02)
+    assert leaking.verdict.state == "leak"
+    for at_rest, state in ((2.0, "leak"), (0.01, "clean")):
+        readings = [{"operations": at, "blocks": 1000 + 2 * at, "fds": 9} for at in BLOCKS]
+        finding = attribute(
+            leaking.verdict,
+            dose_about="a call",
+            readings=readings,
+            types=(),
+            holders={},
+            traced=(1.0, ()),
+            rests=rests(at_rest),
+        )
+        assert confirmed(leaking, finding).verdict.state == state
