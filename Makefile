@@ -103,6 +103,7 @@ bench-gate: setup
 bench-historical: setup
 	$(BIN)/python -m tests.benchmarks.bench_historical
 
-# Latency and blocks per operation of the agent against a bare loop.
+# Latency and blocks per operation of the agent against a bare loop: results/memory/probe.txt.
 bench-probe: setup-test
-	$(BIN)/python -m tests.benchmarks.bench_agent cost memory
+	$(BIN)/python -m tests.benchmarks.bench_agent cost memory > results/memory/probe.txt || { cat results/memory/probe.txt; exit 1; }
+	@cat results/memory/probe.txt
