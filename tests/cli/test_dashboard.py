@@ -61,6 +61,7 @@ def seen(width: int) -> str:
 def test_it_shows_what_is_asked_while_a_run_goes_on(width: int) -> None:
     text = seen(width)
     assert all(len(line) <= width for line in text.splitlines())
+    flat = " ".join(text.split())  # a narrow terminal breaks lines
     for part in (
         "1 of 2 cells",
         "1 run again",
@@ -77,7 +78,7 @@ def test_it_shows_what_is_asked_while_a_run_goes_on(width: int) -> None:
         "to come",
         "in 4 s",
     ):
-        assert part in text, f"{part} not in\n{text}"
+        assert part in flat, f"{part} not in\n{text}"
 
 
 def test_events_to_come_and_targets() -> None:
