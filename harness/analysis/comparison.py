@@ -13,7 +13,7 @@ arXiv 2007.10899). Each run gives one value per metric; runs of one repetition a
   found in place of 80 %, 3.6 % of identical pairs are called different in any metric in place of 2.9 %, and the
   interval holds the truth in 94 to 95 % of cases.
 - a difference is called only if the interval excludes zero, the effect exceeds the tolerance AND the p-value survives
-  the correction across metrics of one kind (Benjamini & Hochberg, JRSS B 57, 1995).
+  the correction across one figure on all its subjects, e.g. every p50 (Benjamini & Hochberg, JRSS B 57, 1995).
 - equivalent: the whole interval lies within the tolerance. Everything else is inconclusive, and the report says what
   difference these runs could have found (80 % power) and how many repetitions would do.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,6 @@ from harness.report.plots.sweep import sweep_plots
 from harness.store.run import Run, load_run
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Mapping, Sequence
 
     from harness.report.findings import Findings
@@ -70,7 +71,9 @@ def compare_runs(
 
     Raises BadInput, DamagedResult.
     """
-    runs = [examine(load_run(path)) for path in paths]
+    # numpy and pyarrow let go of the interpreter for most of it.
+    with ThreadPoolExecutor(max_workers=min(len(paths), os.cpu_count() or 1)) as pool:
+        runs = list(pool.map(lambda path: examine(load_run(path)), paths))
     comparison = compare_findings(runs, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
     said = compare_answer(comparison, runs)
     published = PublishedComparison(comparison, said, into / "compare.html", into / "compare.md")

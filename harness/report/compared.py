@@ -241,12 +241,14 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
     lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
     if lacking:
         notes.append(f"Measured on one side only, not compared: {', '.join(sorted(lacking))}.")
-    effects: list[MetricEffect] = []
-    for kind in KINDS:
-        of_kind = [metric for metric in metrics if metric.kind == kind]
-        raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in of_kind]
-        effects += [MetricEffect(metric, effect) for metric, effect in zip(of_kind, correct(raw), strict=True)]
-    return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), tuple(effects))
+    found: dict[Metric, Effect] = {}
+    # A family is one figure on all its subjects: noisy p99s would drown what the medians show, and the other way round.
+    for family in dict.fromkeys((metric.kind, metric.name) for metric in metrics):
+        members = [metric for metric in metrics if (metric.kind, metric.name) == family]
+        raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in members]
+        found.update(zip(members, correct(raw), strict=True))
+    effects = tuple(MetricEffect(m, found[m]) for kind in KINDS for m in metrics if m.kind == kind)
+    return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), effects)
 
 
 def _partnerless(a: Sequence[_Placed], b: Sequence[_Placed]) -> list[str]:

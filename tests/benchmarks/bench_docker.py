@@ -85,7 +85,9 @@ def agreement(scenario: Path, scratch: Path) -> Iterator[Figure]:
     medians: dict[str, dict[tuple[str, ...], float]] = {}
     delivered: dict[str, pd.DataFrame] = {}
     for runtime in ("local", "docker"):
-        path = run_scenario(load_scenario(scenario), RunSettings(scratch / runtime, runtime=runtime, retries=4), Silent())
+        path = run_scenario(
+            load_scenario(scenario), RunSettings(scratch / runtime, runtime=runtime, retries=4), Silent()
+        )
         run = load_run(path)
         for cell in run.manifest.cells:
             if cell.state != "valid":
