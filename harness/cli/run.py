@@ -60,6 +60,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Progress as JSON l
     "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Results directory."
 )
 @_RETRIES
+@click.option(
+    "--lax-links",
+    is_flag=True,
+    help="Accept links slower than declared, and late packets, of a busy machine; the report says so first.",
+)
 @_JSON
 def run(
     scenario: Path,
@@ -69,6 +74,7 @@ def run(
     changes: tuple[str, ...],
     results: Path,
     retries: int,
+    lax_links: bool,
     as_json: bool,
 ) -> None:
     """Run a scenario, print the answer, write the report; all of it goes to results/SCENARIO/RUN.
@@ -88,6 +94,7 @@ def run(
         systems=systems,
         command=("harness", *sys.argv[1:]),
         retries=retries,
+        lax_links=lax_links,
     )
     with make_observer(as_json) as observer:
         path = run_scenario(loaded, settings, observer)

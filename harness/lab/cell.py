@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from harness.lab.load import LoadWatch
 from harness.lab.memory import MemoryBench, run_doses
 from harness.lab.observer import Observer
 from harness.lab.player import link_event, link_player, moments, playing
-from harness.links.envelope import meanwhile
+from harness.links.envelope import LATE, meanwhile
 from harness.links.in_force import require_in_force
 from harness.links.measurement import LinkMeasurement, LinkVerdict, judge
 from harness.links.probe import probe_links
@@ -68,6 +68,7 @@ class CellSettings:
         environments: built stacks by name.
         stack_env: environment variables of each stack's processes, by stack name.
         bus_timeout_s: how long a bus may take to be whole.
+        lax_links: whether links that are slower than declared, and packets that were late, are told instead of refused.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class CellSettings:
     environments: Mapping[str, StackEnvironment]
     stack_env: Mapping[str, Mapping[str, str]]
     bus_timeout_s: float = 120.0
+    lax_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class _Cell:
         self.observer = observer
         self.invalid: list[str] = []
         self.disturbed: list[str] = []
+        self.late: list[str] = []
         self.casualties = Casualties(plan, writer, observer)
         self.samplers: dict[str, SamplerHandle] = {}
         self.shaper: LinkShaper
@@ -167,11 +170,7 @@ class _Cell:
             networked = self.shaper.name != "fake"
             if networked:
                 self.say("probing links")
-                verdicts, attempts = probe_when_calm(
-                    lambda: self._probe(facts.LINKS_BEFORE), self.shaper.evidence, self.say
-                )
-                self.writer.set(facts.LINKS_PROBED, attempts)
-                off = [verdict for verdict in verdicts if verdict.off]
+                off = self._off_before()
                 if off:
                     raise LinkFailure(
                         "the cell does not run, its links are not as declared: "
@@ -188,6 +187,20 @@ class _Cell:
                 self.writer.set(facts.SHAPER, {**evidence, "valid": judged["valid"], "why": judged["why"]})
             self.shaper.close()
 
+    def _off_before(self) -> list[LinkVerdict]:
+        """The links with which the cell must not run."""
+        if self.settings.lax_links:
+            verdicts: Sequence[LinkVerdict] = self._probe(facts.LINKS_BEFORE)
+            self._tell_slow(f"{v.source} -> {v.target}: {v.why}" for v in verdicts if v.slow)
+            return [verdict for verdict in verdicts if verdict.off and not verdict.slow]
+        verdicts, attempts = probe_when_calm(lambda: self._probe(facts.LINKS_BEFORE), self.shaper.evidence, self.say)
+        self.writer.set(facts.LINKS_PROBED, attempts)
+        return [verdict for verdict in verdicts if verdict.off]
+
+    def _tell_slow(self, reasons: Iterable[str]) -> None:
+        for reason in reasons:
+            self.writer.note(f"links slower than declared were accepted (--lax-links): {reason}")
+
     def _probe(self, fact: str) -> tuple[LinkVerdict, ...]:
         measurement: LinkMeasurement = probe_links(self.lab, self.plan.lab)
         links = self.plan.lab.links
@@ -196,7 +209,11 @@ class _Cell:
         self.observer.links(self.plan.id, {(v.source, v.target): v.measured_s for v in verdicts})
         self.writer.set(f"{fact}_probes", measurement.to_json())
         if fact == facts.LINKS_AFTER:
-            self.disturbed += [f"link {v.source} -> {v.target} after load: {v.why}" for v in verdicts if v.off]
+            for v in verdicts:
+                if v.off:
+                    (self.late if v.slow else self.disturbed).append(
+                        f"link {v.source} -> {v.target} after load: {v.why}"
+                    )
         return verdicts
 
     # -- buses ------------------------------------------------------------------------------------------------------
@@ -415,7 +432,8 @@ class _Cell:
         record = self.writer.record()
         shaper = record.facts.get(facts.SHAPER, {})
         if not shaper.get("valid", True):
-            self.disturbed += [f"links: {why}" for why in shaper.get("why", [])]
+            for why in shaper.get("why", []):
+                (self.late if why.startswith(LATE) else self.disturbed).append(f"links: {why}")
         self.writer.seal()
         ledger = take_ledger(
             self.writer.record(),
@@ -423,11 +441,15 @@ class _Cell:
             read_columns(self.writer.path / DELIVERIES, DELIVERY_NEEDS),
         )
         self.invalid += list(ledger.faults)
-        unsound = [*self.disturbed, *self.invalid]
+        if self.settings.lax_links:
+            self._tell_slow(self.late)
+            self.late = []
+        disturbed = [*self.late, *self.disturbed]
+        unsound = [*disturbed, *self.invalid]
         reasons = [*unsound, *self.casualties.reasons]
         state: CellState = "invalid" if unsound else "degraded" if reasons else "valid"
         self.writer.finish(state, reasons)
-        return CellEnd(state, state, tuple(reasons), tuple(self.disturbed))
+        return CellEnd(state, state, tuple(reasons), tuple(disturbed))
 
 
 def _counters(report: AgentReport) -> dict[str, Any]:

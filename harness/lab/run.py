@@ -59,6 +59,7 @@ class RunSettings:
         command: the command line, for the record.
         retries: how often a cell is run again that the machine, the lab, a bus or an agent let down, or whose links
             were off or late.
+        lax_links: whether links slower than declared and late packets are told in the result instead of refused.
     """
 
     results: Path
@@ -67,6 +68,7 @@ class RunSettings:
     systems: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     retries: int = 0
+    lax_links: bool = False
 
 
 def resolved_text(loaded: LoadedScenario) -> str:
@@ -107,6 +109,11 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
             seed=loaded.scenario.seed,
         )
         writer.set(facts.SETTINGS, {"runtime": runtime, "links": settings.links, "systems": list(settings.systems)})
+        if settings.lax_links:
+            writer.set(facts.LAX_LINKS, True)
+            writer.warn(
+                "Links slower than declared were accepted (--lax-links): latencies are those of a busy machine."
+            )
         return _carry_out(loaded, settings, provided, writer, observer)
 
 
@@ -138,6 +145,7 @@ def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: boo
         links=known["links"],
         systems=tuple(known["systems"]),
         retries=retries,
+        lax_links=bool(run.manifest.facts.get(facts.LAX_LINKS)),
     )
     cells = plan_run(loaded, systems=settings.systems)
     if [cell.id for cell in cells] != [cell.id for cell in run.all_cells]:
@@ -256,6 +264,7 @@ class _Campaign:
             run_id=writer.run_id,
             runtime=settings.runtime,
             links=settings.links,
+            lax_links=settings.lax_links,
             environments=provided.environments,
             stack_env={name: loaded.stacks[name].env for name in provided.environments},
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_LATENESS_P99_S", "judge_emulator", "meanwhile"]
+__all__ = ["LATE", "MAX_LATENESS_P99_S", "judge_emulator", "meanwhile"]
 
 #: A p99 of lateness beyond this makes distance untrue.
 MAX_LATENESS_P99_S = 0.001
+#: How the sentence begins that says so.
+LATE = "packets were released late"
 
 
 def judge_emulator(evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,8 +23,7 @@ def judge_emulator(evidence: Mapping[str, Any]) -> dict[str, Any]:
     lateness = evidence["lateness"]
     if lateness["packets"] and lateness["p99_s"] > MAX_LATENESS_P99_S:
         why.append(
-            f"packets were released late: p99 {lateness['p99_s'] * 1e3:.2f} ms beyond their delay, "
-            f"allowed {MAX_LATENESS_P99_S * 1e3:g} ms"
+            f"{LATE}: p99 {lateness['p99_s'] * 1e3:.2f} ms beyond their delay, allowed {MAX_LATENESS_P99_S * 1e3:g} ms"
         )
     kernel = evidence["kernel"]
     for column, meaning in (

@@ -120,6 +120,7 @@ class LinkVerdict:
         allowed_s: how far they may be apart, seconds.
         off: True if it is not what was declared.
         why: what is wrong, "" if nothing is.
+        slow: whether nothing is wrong but that echoes took longer than declared, as they do on a busy machine.
     """
 
     link: str
@@ -130,6 +131,7 @@ class LinkVerdict:
     allowed_s: float
     off: bool
     why: str
+    slow: bool = False
 
 
 def spread(times_s: Sequence[float]) -> Spread | None:
@@ -163,12 +165,13 @@ def _verdict(probe: PairProbe, there: Impairment, back: Impairment) -> LinkVerdi
         allowed += _STANDARD_ERRORS * 1.2533 * expected.spread_s / math.sqrt(answered)
     measured = probe.rtt.p50_s if probe.rtt else None
     why = _loss_fault(probe, expected)
+    slow = not why and measured is not None and measured - expected.p50_s > allowed
     if measured is not None and abs(measured - expected.p50_s) > allowed:
         why = (
             f"p50 of the round trip is {measured * 1e3:.2f} ms, declared {expected.p50_s * 1e3:.2f} ms "
             f"(allowed +-{allowed * 1e3:.2f} ms)"
         )
-    return LinkVerdict(probe.link, probe.source, probe.target, expected.p50_s, measured, allowed, bool(why), why)
+    return LinkVerdict(probe.link, probe.source, probe.target, expected.p50_s, measured, allowed, bool(why), why, slow)
 
 
 def _loss_fault(probe: PairProbe, expected: Expectation) -> str:

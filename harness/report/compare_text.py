@@ -135,7 +135,7 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
         "Typical values are means of the runs (geometric for ratios). Effects carry 95 % intervals; a verdict needs an "
         f"interval that excludes no difference, an effect beyond the tolerance ({comparison.tolerance:.0%}, or 1 in "
         "1,000 messages) and a p-value that survives the correction across all subjects of its figure. Detectable: the "
-        "least difference these runs find with 80 % power. Needed: repetitions that find one as large as the tolerance.",
+        "least difference these runs find with 80 % power. Needed: repetitions that find one of the tolerance's size.",
         (
             Column("Kind", "kind"),
             Column("Subject", "subject"),

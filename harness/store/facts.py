@@ -12,6 +12,7 @@ __all__ = [
     "BUS_METRICS_AFTER",
     "BUS_METRICS_BEFORE",
     "CLOCK",
+    "LAX_LINKS",
     "LINKS_AFTER",
     "LINKS_BEFORE",
     "LINKS_PROBED",
@@ -60,5 +61,7 @@ RUNTIME: Final = "runtime"
 MEMORY: Final = "memory"
 #: Of the whole run: {"runtime": name, "links": backend or "auto", "systems": [the only ones asked for]}.
 SETTINGS: Final = "settings"
+#: Of the whole run: true if links slower than declared were accepted.
+LAX_LINKS: Final = "lax_links"
 #: Of the whole run: when it was gone on with (UTC).
 RESUMED: Final = "resumed"

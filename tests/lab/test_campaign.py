@@ -18,7 +18,8 @@ import yaml
 from harness import load_run
 from harness.errors import BadInput, BusFailure, Interrupted
 from harness.files import load_scenario
-from harness.lab.observer import Silent, Tick
+from harness.lab.cell import CellEnd, CellSettings, run_cell
+from harness.lab.observer import Observer, Silent, Tick
 from harness.lab.pace import Pace, Standing
 from harness.lab.run import RunSettings, resume_run, run_scenario
 from harness.plan.cell import CellPlan
@@ -26,6 +27,7 @@ from harness.report.answer import warnings_of
 from harness.report.examine import examine
 from harness.runtime.labs import abandoned_labs
 from harness.store.run import Run
+from harness.store.writer import CellWriter
 
 ROOT = Path(__file__).parents[2]
 SCENARIO: dict[str, Any] = {
@@ -166,6 +168,30 @@ def test_a_failed_cell_is_run_again_and_listed(tmp_path: Path) -> None:
     assert whole.all_cells[0].id in warning
     assert list(whole.path.glob("attempts/*.1/logs/*.log")), "what the failed attempt left is kept"
     assert len(whole.latency) == 2 * 45, "and counts for nothing"
+
+
+def test_a_cell_this_machine_made_invalid_is_run_again_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    def late_once(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> CellEnd:
+        if ended:
+            return run_cell(plan, settings, writer, observer)
+        ended.append(plan.id)
+        writer.go(0)
+        writer.finish("invalid", ["packets were released late"])
+        return CellEnd("invalid", "invalid", ("packets were released late",), ("packets were released late",))
+
+    monkeypatch.setattr("harness.lab.run.run_cell", late_once)
+    watching = Watching()
+    whole = load_run(run(tmp_path, watching, retries=1, **TWICE))
+    assert whole.state == "complete"
+    assert [cell.state for cell in whole.all_cells] == ["valid", "valid"]
+    assert watching.retries == ["packets were released late"]
+    assert list(whole.cells["attempts"]) == [2, 1]
+    (warning,) = [text for text in warnings_of(examine(whole)) if "was run again; before: invalid" in text]
+    assert "released late" in warning
 
 
 def test_a_cell_that_fails_for_good_does_not_stop_the_others(tmp_path: Path) -> None:

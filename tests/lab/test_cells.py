@@ -59,12 +59,11 @@ class Acting(Silent):
             threading.Thread(target=self._action).start()
 
 
-def run(
-    tmp_path: Path, *, systems: Sequence[str] = (), observer: Silent | None = None, retries: int = 0, **changes: Any
-) -> Path:
+def run(tmp_path: Path, *, systems: Sequence[str] = (), observer: Silent | None = None, **changes: Any) -> Path:
+    """The machine the tests run on may be busy: what they judge is not how punctual it is."""
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump({**SCENARIO, **changes}))
-    settings = RunSettings(results=tmp_path / "results", systems=tuple(systems), retries=retries)
+    settings = RunSettings(results=tmp_path / "results", systems=tuple(systems), lax_links=True)
     return run_scenario(load_scenario(path), settings, observer or Silent())
 
 
@@ -100,7 +99,7 @@ def nothing_left(run_id: str) -> bool:
 
 
 def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
-    result = load_run(run(tmp_path, retries=5))  # a busy machine may delay packets
+    result = load_run(run(tmp_path))
     assert [cell.reasons for cell in result.all_cells] == [[], []]
     findings = examine(result)
     floors = {(p.system.name, p.pair.workload): p.floor_ms for p in findings.pairs}
@@ -136,21 +135,20 @@ def send(number: signal.Signals, run_id: str, program: str) -> None:
         os.kill(pid, number)
 
 
-def test_a_cell_whose_packets_were_late_is_run_again_and_listed(tmp_path: Path) -> None:
+def test_packets_that_were_late_make_a_cell_invalid_or_are_told(tmp_path: Path) -> None:
     def act() -> None:
         run_id = newest(tmp_path).id
         send(signal.SIGSTOP, run_id, "links.pyz")
         time.sleep(0.5)
         send(signal.SIGCONT, run_id, "links.pyz")
 
-    result = load_run(run(tmp_path, systems=["amqp1"], observer=Acting(act), retries=5))
+    result = load_run(run(tmp_path, systems=["amqp1"], observer=Acting(act)))
     (cell,) = result.all_cells
     assert cell.state == "valid", cell.reasons
-    assert "late" in cell.attempts[0]
-    assert len(cell.operations(["due_ns"])["due_ns"]) == 3 * 50, "what came before counts for nothing"
-    assert list((result.path / "attempts").glob("*.1/operations*")), "and is kept aside"
-    (warning,) = [text for text in result.problems if "was run again" in text]
-    assert "invalid" in warning
+    assert cell.record is not None
+    assert any("released late" in note for note in cell.record.notes), "accepted, and told"
+    assert any("--lax-links" in warning for warning in result.problems)
+    assert not cell.record.facts["shaper"]["valid"], "without lax links the cell would not count"
 
 
 @pytest.mark.parametrize(

@@ -49,14 +49,13 @@ def test_a_scenario_runs_in_containers(tmp_path: Path) -> None:
     engine = engine_or_skip()
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(SCENARIO)
-    done = harness("run", scenario, "--runtime", "auto", "--results", tmp_path / "results", "--json")
+    done = harness("run", scenario, "--runtime", "auto", "--lax-links", "--results", tmp_path / "results", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    # 4: carried out, but the machine was too busy for its latencies to be taken for the bus's.
-    assert done.returncode in (0, 4), done.stderr
+    assert done.returncode == 0, done.stderr
     assert any("runtime docker" in json.dumps(event) for event in events)
     run = load_run(events[-1]["path"])
     (cell,) = run.cells.to_dict("records")
-    assert cell["state"] in ("valid", "invalid")
+    assert cell["state"] == "valid"
     ledger = run.cell(str(cell["cell"]))
     facts = ledger.record.facts if ledger.record is not None else {}
     assert facts["runtime"]["runtime"] == "docker"
