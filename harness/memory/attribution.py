@@ -77,7 +77,8 @@ def attribute(
 
 def _stays(growth: Growth, at_rest: float) -> bool:
     """Whether growth is still there after a rest: by more than the limit, or by the better part of it."""
-    return at_rest > growth.delta or at_rest >= _LASTING * growth.per_op
+    gone = at_rest <= growth.delta and at_rest < _LASTING * growth.per_op
+    return not gone  # growth that is not known (NaN) has not gone
 
 
 def growing(role: RoleResult) -> tuple[Growth, ...]:

@@ -57,6 +57,15 @@ def test_a_leak_of_just_the_limit_is_no_backlog() -> None:
     assert drained(at_limit, rests(0.0999)).verdict.state == "inconclusive", "most of it stays, though under the limit"
 
 
+def test_what_could_not_be_read_is_not_called_a_backlog() -> None:
+    lacking = [Series(BLOCKS, (None, *[9.0] * 12)), *[Series(BLOCKS, (9.0,) * 13)] * 2]
+    growing_blocks = [Series(BLOCKS, tuple(1000 + slope * at for at in BLOCKS)) for slope in (0.2, 1.4, 2.6)]
+    half_read = RoleResult("client", conclude({"blocks": growing_blocks, "fds": lacking}, LIMITS), {})
+    result = drained(half_read, rests(0.001))
+    assert result.verdict.growths["fds"].state == "inconclusive"
+    assert result.verdict.state == "inconclusive"
+
+
 def test_without_rests_nothing_changes() -> None:
     assert drained(UNEVEN, ()) is UNEVEN
 
