@@ -89,12 +89,14 @@ class CellEnd:
         told: the state in words, with the verdict of a memory cell.
         reasons: why it is not valid.
         disturbed: what of `reasons` was this machine's doing, so that another attempt may fare better.
+        accepted: what lax links let pass.
     """
 
     state: CellState
     told: str
     reasons: tuple[str, ...] = ()
     disturbed: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 def run_cell(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> CellEnd:
@@ -116,6 +118,7 @@ class _Cell:
         self.invalid: list[str] = []
         self.disturbed: list[str] = []
         self.late: list[str] = []
+        self.accepted: list[str] = []
         self.casualties = Casualties(plan, writer, observer)
         self.samplers: dict[str, SamplerHandle] = {}
         self.shaper: LinkShaper
@@ -136,7 +139,7 @@ class _Cell:
                     with self._buses() as buses, self._archive() as archive:
                         verdict = self._doses(buses, archive)
                     self.say("removing nodes and network")
-                    return CellEnd("valid", f"valid, memory: {verdict}")
+                    return CellEnd("valid", f"valid, memory: {verdict}", accepted=tuple(self.accepted))
                 with (
                     self._buses() as buses,
                     self._archive() as archive,
@@ -199,6 +202,7 @@ class _Cell:
 
     def _tell_slow(self, reasons: Iterable[str]) -> None:
         for reason in reasons:
+            self.accepted.append(reason)
             self.writer.note(f"links slower than declared were accepted (--lax-links): {reason}")
 
     def _probe(self, fact: str) -> tuple[LinkVerdict, ...]:
@@ -449,7 +453,7 @@ class _Cell:
         reasons = [*unsound, *self.casualties.reasons]
         state: CellState = "invalid" if unsound else "degraded" if reasons else "valid"
         self.writer.finish(state, reasons)
-        return CellEnd(state, state, tuple(reasons), tuple(disturbed))
+        return CellEnd(state, state, tuple(reasons), tuple(disturbed), tuple(self.accepted))
 
 
 def _counters(report: AgentReport) -> dict[str, Any]:

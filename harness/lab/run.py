@@ -46,6 +46,12 @@ __all__ = ["RunSettings", "resolved_text", "resume_run", "run_scenario"]
 #: Facts about the machine that must be alike for a run to go on: figures of two machines do not belong in one run.
 _SAME_HOST = ("kernel", "machine", "processor", "cpus", "memory_bytes")
 
+#: What the report of a run says first where lax links let anything pass.
+_ACCEPTED = (
+    "Links slower than declared, or late packets, were accepted (--lax-links): latencies are those of a busy machine."
+    " The cells' notes say which."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
@@ -111,9 +117,6 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         writer.set(facts.SETTINGS, {"runtime": runtime, "links": settings.links, "systems": list(settings.systems)})
         if settings.lax_links:
             writer.set(facts.LAX_LINKS, True)
-            writer.warn(
-                "Links slower than declared were accepted (--lax-links): latencies are those of a busy machine."
-            )
         return _carry_out(loaded, settings, provided, writer, observer)
 
 
@@ -323,6 +326,8 @@ class _Campaign:
                     self._retried += 1
                     self._observer.retry(plan.id, "; ".join(end.disturbed), left)
                     continue
+                if end.accepted:
+                    self._writer.warn(_ACCEPTED)
                 self._observer.cell_ended(plan.id, end.told, end.reasons)
             return
 

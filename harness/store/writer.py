@@ -252,8 +252,9 @@ class RunWriter:
         self._update(facts={**self._manifest.facts, name: value})
 
     def warn(self, text: str) -> None:
-        """Record something every reader of this result must be told."""
-        self._update(warnings=[*self._manifest.warnings, text])
+        """Record something every reader of this result must be told; once, however often it is said."""
+        if text not in self._manifest.warnings:
+            self._update(warnings=[*self._manifest.warnings, text])
 
     def add_log(self, source: Path, name: str | None = None) -> None:
         """Copy a log file that belongs to no one cell."""

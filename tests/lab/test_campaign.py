@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ def scenario(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def run(tmp_path: Path, observer: Silent, *, retries: int = 0, **changes: Any) -> Path:
-    settings = RunSettings(results=tmp_path / "results", runtime="fake", retries=retries)
+def run(tmp_path: Path, observer: Silent, *, retries: int = 0, lax_links: bool = False, **changes: Any) -> Path:
+    settings = RunSettings(results=tmp_path / "results", runtime="fake", retries=retries, lax_links=lax_links)
     return run_scenario(load_scenario(scenario(tmp_path, **changes)), settings, observer)
 
 
@@ -192,6 +193,18 @@ def test_a_cell_this_machine_made_invalid_is_run_again_and_listed(
     assert list(whole.cells["attempts"]) == [2, 1]
     (warning,) = [text for text in warnings_of(examine(whole)) if "was run again; before: invalid" in text]
     assert "released late" in warning
+
+
+@pytest.mark.parametrize(("accepted", "warnings"), [((), 0), (("packets were released late",), 1)])
+def test_lax_links_are_told_of_where_they_let_something_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepted: tuple[str, ...], warnings: int
+) -> None:
+    def accepting(plan: CellPlan, settings: CellSettings, writer: CellWriter, observer: Observer) -> CellEnd:
+        return replace(run_cell(plan, settings, writer, observer), accepted=accepted)
+
+    monkeypatch.setattr("harness.lab.run.run_cell", accepting)
+    whole = load_run(run(tmp_path, Watching(), lax_links=True, **TWICE))
+    assert len([text for text in whole.manifest.warnings if "--lax-links" in text]) == warnings
 
 
 def test_a_cell_that_fails_for_good_does_not_stop_the_others(tmp_path: Path) -> None:
