@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_links [--backend nfqueue] [--only rtt,tcp,...] [--json FILE]
 
-Needs network namespaces and iperf3. Takes about two minutes. Figures only mean something on an otherwise idle machine:
-the load average and the share of time the hypervisor took away are printed with them, and what it disturbed is
+Needs network namespaces and iperf3. Takes about three minutes. Figures only mean something on an otherwise idle
+machine: the load average and the share of time the hypervisor took away are printed with them, and what it disturbed is
 measured again.
 """
 
@@ -35,6 +35,10 @@ from tests.links.labs import Ping, connect_times_s, sites_lab
 _TRAFFIC = str(Path(traffic.__file__))
 #: A measurement from which the hypervisor took more than this share of the machine's time says little.
 _STOLEN = 0.01
+#: Before it is measured again: busy spells of a shared host last seconds to minutes.
+_PAUSE_S = 20.0
+#: How often round trips are measured at each delay.
+_ROUNDS = 5
 _FRAME_SHARE = 1514 / 1448  # a full frame as a rate limit counts it, and the TCP payload in it
 
 
@@ -144,12 +148,22 @@ Part = Callable[[Bench, Bench], Iterator[Figure]]
 
 
 def rtt(bench: Bench, bare: Bench) -> Iterator[Figure]:
-    """Error of the round trip on a machine that does nothing else."""
-    bare_p50, bare_p99 = bare.rtt_errors_s(0.0, 400)
-    for delay_ms in (0, 1, 10, 50, 150):
-        p50, p99 = bench.rtt_errors_s(delay_ms / 2000, 400)
-        yield Figure(f"RTT error at {delay_ms} ms, p50", p50 * 1e3, "ms", bare_p50 * 1e3, "<= 0.3 ms", p50 <= 0.0003)
-        yield Figure(f"RTT error at {delay_ms} ms, p99", p99 * 1e3, "ms", bare_p99 * 1e3, "<= 0.6 ms", p99 <= 0.0006)
+    """Error of the round trip on a machine that does nothing else.
+
+    A hypervisor that preempts a processor for 2 ms moves the p99 of the 400 round trips it falls on, uncounted; so each
+    delay has its turn in every round, and the median of the rounds is quoted.
+    """
+    delays_ms = (0, 1, 10, 50, 150)
+    rounds = [
+        (bare.rtt_errors_s(0.0, 400), [bench.rtt_errors_s(delay_ms / 2000, 400) for delay_ms in delays_ms])
+        for _ in range(_ROUNDS)
+    ]
+    for at, delay_ms in enumerate(delays_ms):
+        for which, (percentile, most_ms) in enumerate((("p50", 0.3), ("p99", 0.6))):
+            unshaped = 1e3 * statistics.median(bare_s[which] for bare_s, _ in rounds)
+            error = 1e3 * statistics.median(errors_s[at][which] for _, errors_s in rounds)
+            goal = f"<= {most_ms:g} ms"
+            yield Figure(f"RTT error at {delay_ms} ms, {percentile}", error, "ms", unshaped, goal, error <= most_ms)
 
 
 def hogs(bench: Bench, bare: Bench) -> Iterator[Figure]:
@@ -318,8 +332,9 @@ def measure(part: Callable[[], Iterator[Figure]], name: str, attempts: int) -> l
         print(f"  ({name}: {noise}{again})", flush=True)
         if best is None or stolen < best[0]:
             best = stolen, found
-        if calm:
+        if calm or attempt == attempts:
             break
+        time.sleep(_PAUSE_S)
     assert best is not None
     return best[1]
 
@@ -330,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", default="auto", help="link backend")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts: {', '.join(PARTS)}")
     parser.add_argument("--rootless", action="store_true", help="in a user namespace, without real-time priority")
-    parser.add_argument("--attempts", type=int, default=3, help="measurements of a part, if the hypervisor disturbs it")
+    parser.add_argument("--attempts", type=int, default=4, help="measurements of a part, if the hypervisor disturbs it")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
     figures: list[Figure] = []
