@@ -171,3 +171,44 @@ def test_a_part_killed_under_load_fails_the_cell(
     assert result.latency.empty, "a failed cell counts for nothing"
     assert list((result.path / "cells").glob("*/logs/*.log")), "logs are saved, also on failure"
     assert nothing_left(result.id)
+
+
+class ActingAt(Silent):
+    """Does something once, when it is told of a phase whose words contain `words`."""
+
+    def __init__(self, words: str, action: Callable[[], None]) -> None:
+        self._words = words
+        self._action = action
+        self._done = False
+
+    def phase(self, cell: str, text: str) -> None:
+        if self._words in text and not self._done:
+            self._done = True
+            self._action()
+
+
+DOSES: dict[str, Any] = {
+    "workloads": {},
+    "load": {},
+    "memory": {
+        "client": "edge",
+        "server": "core",
+        "repetitions": 1,
+        "blocks": 6,
+        "doses": {"call": {"kind": "call", "count": 2000}},
+    },
+}
+
+
+@pytest.mark.parametrize(("when", "changes"), [("connecting clients", {}), ("process 1 of 1", DOSES)])
+def test_links_lost_while_nothing_is_loaded_fail_the_cell(tmp_path: Path, when: str, changes: dict[str, Any]) -> None:
+    """It is the links that are named, not the client that waited for them."""
+
+    def act() -> None:
+        send(signal.SIGKILL, newest(tmp_path).id, "links.pyz")
+
+    with pytest.raises(LinkFailure, match="emulator"):
+        run(tmp_path, systems=["amqp1"], observer=ActingAt(when, act), **changes)
+    result = newest(tmp_path)
+    assert result.state == "failed"
+    assert nothing_left(result.id)
