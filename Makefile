@@ -50,15 +50,15 @@ test: setup-test check
 
 # Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
 bench-links: setup
-	$(BIN)/python -m tests.benchmarks.bench_links
+	$(BIN)/python -m tests.benchmarks.bench_links --json results/benchmarks/links.json
 
 # Needs a container engine that answers. Images are made first, and not counted.
 bench-docker: setup
 	$(BIN)/harness images build --quiet scenarios/quickstart.yaml
-	$(BIN)/python -m tests.benchmarks.bench_docker
+	$(BIN)/python -m tests.benchmarks.bench_docker --json results/benchmarks/docker.json
 
 bench-agent: setup-test
-	$(BIN)/python -m tests.benchmarks.bench_agent
+	$(BIN)/python -m tests.benchmarks.bench_agent --json results/benchmarks/agent.json
 
 bench-store: setup
 	$(BIN)/python -m tests.benchmarks.bench_store --into results/benchmarks
