@@ -16,7 +16,7 @@ help:
 	@echo "make bench-memory how often the memory verdict is right on this host (half an hour); writes results/memory"
 	@echo "make bench-gate, bench-probe   identical pairs through the gate; what the probe itself costs"
 	@echo "make check        format, lint and types only"
-	@echo "make bench-links, bench-docker, bench-agent   figures beside a baseline of the same run"
+	@echo "make bench-links, bench-docker, bench-agent   figures beside a baseline of the same run (links: installs iperf3)"
 	@echo "make bench-store, bench-compare   what results of many operations cost, and how often compare is right"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
@@ -50,6 +50,7 @@ test: setup-test check
 
 # Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
 bench-links: setup
+	@PYTHON=$(PYTHON) scripts/system-packages.sh bench
 	$(BIN)/python -m tests.benchmarks.bench_links
 
 # Needs a container engine that answers. Images are made first, and not counted.
