@@ -2,8 +2,8 @@
 # Installs the system packages the harness needs and this machine lacks (Debian and its relatives; elsewhere it says
 # what to install). Usage: scripts/system-packages.sh run|test|bench
 #
-# A freshly installed RabbitMQ or registry would start its service at once; that is prevented while installing, because the
-# harness runs private brokers of its own and a service nobody asked for should not appear.
+# A freshly installed RabbitMQ or registry would start its service at once; that is prevented while installing, because
+# the harness runs private brokers of its own and a service nobody asked for should not appear.
 set -eu
 
 purpose=${1:-run}
