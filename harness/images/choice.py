@@ -44,9 +44,9 @@ class LabImages:
     by_reference: Mapping[str, Image]
     by_node: Mapping[str, tuple[str, ...]]
 
-    def of(self, node: NodePlan) -> str:
+    def of(self, node: NodePlan) -> Image:
         """The image a node's first container runs."""
-        return self.by_node[node.name][0]
+        return self.by_reference[self.by_node[node.name][0]]
 
     def has_python(self, node: NodePlan) -> bool:
         """Whether one of the node's images is known to have a Python for node-side code."""
@@ -54,7 +54,7 @@ class LabImages:
 
     def own_programs(self, node: NodePlan) -> tuple[str, ...]:
         """The programs that are called by name in the node's first image, as far as that is known."""
-        return self.by_reference[self.of(node)].programs or ()
+        return self.of(node).programs or ()
 
     def beside(self, node: NodePlan) -> tuple[Image, ...]:
         """Further images whose programs the node needs."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import LabFailure
-from harness.images.choice import LabImages, ready_images
+from harness.images.choice import Image, LabImages, ready_images
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker import files, gateway, network
 from harness.runtime.docker.containers import WORKDIR, Container, Containers, at_once
@@ -101,8 +101,9 @@ class DockerRuntime:
         self._plan = plan
         images = ready_images(self._engine, plan)
         self._files.make_workdirs(())
+        self._containers.remove_earlier()
         ipv6 = self._make_networks(plan)
-        self._open_gateway(plan, images.tools.reference, ipv6)
+        self._open_gateway(plan, images.tools, ipv6)
         hosts = network.extra_hosts(plan, ipv6=ipv6)
 
         def start(node: NodePlan) -> None:
@@ -116,7 +117,7 @@ class DockerRuntime:
             )
             try:
                 if not self._engine.sets_default_route:
-                    self._set_default_route(node, container, images.tools.reference, ipv6)
+                    self._set_default_route(node, container, images.tools, ipv6)
                 beside = self._start_beside(node, container, images)
             except LabFailure:
                 self._containers.check_one(container)  # if that is why, it says why
@@ -132,7 +133,7 @@ class DockerRuntime:
         self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
 
-    def _set_default_route(self, node: NodePlan, container: Container, image: str, ipv6: bool) -> None:
+    def _set_default_route(self, node: NodePlan, container: Container, image: Image, ipv6: bool) -> None:
         """Make the site's gateway the node's default route. The node may not do so itself, so a container that shares
         its network and is gone at once does."""
         site = self._opened().site(node.site)
@@ -152,7 +153,7 @@ class DockerRuntime:
             more = (*more, images.tools)
         beside: dict[str, Container] = {}
         for number, image in enumerate(more, start=1):
-            other = self._containers.start(node.name, image.reference, part=f"-{number}", beside=container)
+            other = self._containers.start(node.name, image, part=f"-{number}", beside=container)
             beside = {**dict.fromkeys(image.programs or (), other), **beside}
         own = images.own_programs(node)
         return {program: other for program, other in beside.items() if program not in own}
@@ -183,7 +184,7 @@ class DockerRuntime:
             make(index)
         return ipv6
 
-    def _open_gateway(self, plan: LabPlan, image: str, ipv6: bool) -> None:
+    def _open_gateway(self, plan: LabPlan, image: Image, ipv6: bool) -> None:
         enter = self._enter if self._enter is not None else gateway.host_can_enter() is None
         wan = self._start_gateway(plan, image, ipv6, enter)
         pid = int(self._containers.inspect(wan)["State"]["Pid"])
@@ -205,7 +206,7 @@ class DockerRuntime:
             "gateway_untracked": untracked,
         }
 
-    def _start_gateway(self, plan: LabPlan, image: str, ipv6: bool, enter: bool) -> Container:
+    def _start_gateway(self, plan: LabPlan, image: Image, ipv6: bool, enter: bool) -> Container:
         first = plan.sites[0]
         own = network.site_addresses(first)
         return self._containers.start(
