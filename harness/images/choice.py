@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.images.build import Say, build
+from harness.images.build import Say, build, built_already
 from harness.images.recipes import BASE, MADE_BASE, PROGRAMS, PYTHON, tools_recipe
 from harness.images.sources import NoRegistry, image_id, make_base, pull, require_image
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker.engine import Engine, engine_errors
 
-__all__ = ["Image", "LabImages", "debian_base", "describe", "ready_images", "tools_image"]
+__all__ = ["Image", "LabImages", "debian_base", "describe", "ready_images", "tools_image", "tools_there"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,12 @@ def tools_image(engine: Engine, say: Say) -> Image:
     """The tools image, built if it is missing. Raises LabFailure, MissingCapability, StackFailure."""
     (built,) = build(engine, [tools_recipe(debian_base(engine, say))], say)
     return describe(engine, built.reference)
+
+
+def tools_there(engine: Engine) -> bool:
+    """Whether a lab can be opened without pulling or building: the tools image is on the engine. Raises LabFailure."""
+    base = next((reference for reference in (BASE, MADE_BASE) if image_id(engine, reference) is not None), None)
+    return base is not None and built_already(engine, tools_recipe(base)) is not None
 
 
 def debian_base(engine: Engine, say: Say) -> str:

@@ -89,3 +89,4 @@ def test_doctor_says_what_this_machine_can_do() -> None:
     assert done.returncode == 0, done.stderr
     assert {"kernel", "memory", "runtime local", "runtime docker", "disk for results"} <= set(found)
     assert all(one["remedy"] for one in found.values() if one["state"] == "missing")
+    assert {"docker: links by nfqueue", "docker: traffic between sites"} <= set(found) or "docker: links" in found
