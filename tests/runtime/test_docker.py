@@ -150,6 +150,32 @@ class TestALab:
             assert about["Image"] in recorded
 
 
+def test_a_published_port_is_reached_from_this_host_alone(engine: Engine, tmp_path: Path) -> None:
+    if not engine.url.startswith("unix://") or not engine.sets_default_route:
+        pytest.skip("the engine is not on this host, or publishes nothing")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    with DockerRuntime("published", tmp_path / "logs") as lab:
+        lab.open(one_site({"publish": ((8000, port),)}, {}))
+        serve = "import socket; s = socket.create_server(('', 8000)); c = s.accept()[0]; c.sendall(b'here')"
+        lab.start("n1", [lab.python, "-c", serve], log="serve")
+
+        def answer() -> bytes:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5.0) as client:
+                return client.recv(9)
+            return b""
+
+        assert until(lambda: answer() == b"here")
+        bound = [
+            bindings
+            for one in of_run(engine, "published")
+            if one.kind == "container"
+            for bindings in (engine.api.inspect_container(one.id)["HostConfig"]["PortBindings"] or {}).values()
+        ]
+        assert bound == [[{"HostIp": "127.0.0.1", "HostPort": str(port)}]]
+
+
 class TestBadLuck:
     """Each gets one error that says what to do, and leaves nothing."""
 

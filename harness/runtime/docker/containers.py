@@ -111,6 +111,7 @@ class Containers:
         hosts: Sequence[str] = (),
         sysctls: Mapping[str, str] | None = None,
         limits: Mapping[str, Any] | None = None,
+        ports: Mapping[int, tuple[str, int]] | None = None,
     ) -> Container:
         """Make and start a container.
 
@@ -122,6 +123,7 @@ class Containers:
             beside: share network, processes and working directory with this container instead.
             capabilities: all others are dropped.
             hosts: lines for its /etc/hosts.
+            ports: where its ports are published: address and port of the engine's host.
 
         Raises LabFailure.
         """
@@ -143,7 +145,8 @@ class Containers:
             endpoint = api.create_endpoint_config(ipv4_address=address, ipv6_address=address6)
             arguments["networking_config"] = api.create_networking_config({name: endpoint})
             arguments["volumes"] = [WORKDIR]
-            host |= {"network_mode": name, "extra_hosts": list(hosts)}
+            arguments["ports"] = list(ports or ())
+            host |= {"network_mode": name, "extra_hosts": list(hosts), "port_bindings": dict(ports or {})}
         with engine_errors(f"making a container from image {image.reference}", node):
             made = api.create_container(
                 image.id,

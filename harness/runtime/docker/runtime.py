@@ -1,7 +1,8 @@
 """The `docker` runtime: a container per node, a network per site, the wan gateway a container of its own.
 
 Everything is made over the engine's API and carries the run's id as a label. No container is privileged, no port is
-published, and nodes have no capabilities: they need none, because the gateway is their default route.
+published unless the scenario asks for it, and nodes have no capabilities: they need none, because the gateway is their
+default route.
 
 A node whose image has no Python, or that needs interpreters of several images, gets further containers beside the
 first one; they share its network, its processes and its working directory, and a command runs in the container that
@@ -99,6 +100,13 @@ class DockerRuntime:
 
     def open(self, plan: LabPlan) -> None:
         self._plan = plan
+        published = next((node for node in plan.nodes if node.publish), None)
+        if published is not None and not self._engine.sets_default_route:
+            raise LabFailure(
+                f"{self._engine.name} publishes no ports of networks without a way out, as those of a lab are",
+                where=f"node {published.name}",
+                remedy="leave out publish, or use Docker",
+            )
         images = ready_images(self._engine, plan)
         self._files.make_workdirs(())
         self._containers.remove_earlier()
@@ -114,6 +122,7 @@ class DockerRuntime:
                 hosts=hosts,
                 sysctls=network.NODE_SYSCTLS,
                 limits=network.host_limits(node),
+                ports=network.host_ports(node),
             )
             try:
                 if not self._engine.sets_default_route:
@@ -176,6 +185,7 @@ class DockerRuntime:
                 ipv6=ipv6,
                 major=self._engine.major if self._engine.name == "docker" else 0,
                 internal=not self._engine.sets_default_route,
+                reached=any(node.publish for node in plan.nodes if node.site == site.name),
             )
             self._containers.network(request)
 
