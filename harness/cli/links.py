@@ -38,9 +38,12 @@ def probe(topology: Path, runtime: str, backend: str, throughput: float, ipv6: b
     sites = site_plans(parsed.sites)
     nodes = tuple(NodePlan(f"host-{site.name}", site.name, "host", *next(node_addresses(site))) for site in sites)
     plan = LabPlan(sites, nodes, directed_links(parsed))
+    chosen, why = choose_runtime(runtime)
+    if why:
+        click.echo(why)
     with (
         tempfile.TemporaryDirectory() as logs,
-        make_runtime(choose_runtime(runtime)[0], f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
+        make_runtime(chosen, f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
     ):
         lab.open(plan)
         shaper = choose_shaper(lab, backend)
@@ -52,7 +55,8 @@ def probe(topology: Path, runtime: str, backend: str, throughput: float, ipv6: b
     verdicts = judge(measurement, plan.links)
     flows = {(p.source, p.target): p.throughput for p in measurement.probes}
     click.echo(
-        f"{'link':<24} {'direction':<28} {'declared':>10} {'measured':>10}  {'verdict'}   (backend {shaper.name})"
+        f"{'link':<24} {'direction':<28} {'declared':>10} {'measured':>10}  {'verdict'}   "
+        f"(backend {shaper.name}, runtime {chosen})"
     )
     for verdict in verdicts:
         flow = flows.get((verdict.source, verdict.target))

@@ -242,6 +242,13 @@ def _check(cells: Sequence[CellPlan], settings: RunSettings) -> None:
             expected="a runtime with containers",
             remedy="--runtime docker, or leave out cpus and memory",
         )
+    published = next((node for cell in cells for node in cell.lab.nodes if node.publish), None)
+    if settings.runtime in ("local", "fake") and published is not None:
+        raise BadInput(
+            f"the {settings.runtime} runtime cannot publish ports of node {published.name!r}",
+            expected="a runtime with containers",
+            remedy="--runtime docker, or leave out publish",
+        )
 
 
 def _line(what: str, line: str) -> str:

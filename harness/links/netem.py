@@ -207,7 +207,8 @@ def _networks(lab: Runtime) -> dict[str, tuple[tuple[str, ...], int]]:
             for address in interface["addr_info"]
             if address["scope"] == "global"
         ]
-        found[interface["ifname"]] = (tuple(subnets), int(interface["mtu"]))
+        # Once each, where the gateway has several addresses in one.
+        found[interface["ifname"]] = (tuple(dict.fromkeys(subnets)), int(interface["mtu"]))
     return found
 
 

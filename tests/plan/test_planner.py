@@ -185,3 +185,15 @@ def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repet
 def test_seeds_differ_by_label_and_do_not_change() -> None:
     assert derive(1, "a") != derive(1, "b") != derive(2, "a")
     assert derive(2018, "rabbitmq-r1") == 7131085255083806446
+
+
+def test_every_component_publishes_at_a_port_of_its_own() -> None:
+    workload = {"clients": {"edge-a": 1}, "servers": {"core": 1}}
+    sites = ["core", "edge-a", "edge-b"]
+    made = plan({"kind": "router", "at": sites, "publish": {5672: 25672}}, workload)
+    ports = [node.publish for node in made.lab.nodes if node.role == "bus"]
+    assert ports == [((5672, 25672),), ((5672, 25673),), ((5672, 25674),)]
+    assert not any(node.publish for node in made.lab.nodes if node.role == "host")
+    for publish, says in (({5672: 65534}, "65536, and there is none"), ({5672: 9000, 80: 9001}, "that is taken")):
+        with pytest.raises(Impossible, match=says):
+            plan({"kind": "router", "at": sites, "publish": publish}, workload)
