@@ -129,6 +129,7 @@ def test_no_link_means_no_traffic_unless_a_mesh_is_asked_for() -> None:
         ("links:\n  ab: {between: [a, b], rtt: 1ms, reorder: true}", 4, "without jitter"),
         ("links:\n  ab: {between: [a, b], rtt: 1ms, queue: 64KiB}", 4, "a queue needs a rate"),
         ("links:\n  ab: {between: [a, b], rtt: 1ms, rate: 5bit}", 4, "at least 1kbit"),
+        ("links:\n  ab: {between: [a, b], rtt: 1ms, rate: 100gbit}", 4, "at most 40gbit"),
         ("links:\n  ab: {between: [a, b], rtt: 300s}", 4, "at most 60s"),
         ("links:\n  ab:\n    between: [a, b]\n    rtt: 1ms\n    burst_loss: {p: 1%}", 7, "p and r, or by mean"),
         (
