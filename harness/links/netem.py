@@ -230,14 +230,14 @@ class NetemShaper:
     def _trees(self) -> dict[str, dict[str, Any]]:
         """Queueing disciplines by device and handle, with their counters."""
         trees: dict[str, dict[str, Any]] = {}
-        for disciplines in self._listed("qdisc show\n"):
+        for disciplines in self._listed("qdisc show\n", "-s"):
             for discipline in disciplines:
                 trees.setdefault(discipline["dev"], {})[discipline["handle"]] = discipline
         return trees
 
-    def _listed(self, script: str) -> list[list[dict[str, Any]]]:
+    def _listed(self, script: str, *options: str) -> list[list[dict[str, Any]]]:
         """What tc prints for the lines of a batch that lists, one after the other."""
-        done = self._opened().run(WAN, ["tc", "-s", "-j", "-batch", "-"], input=script.encode())
+        done = self._opened().run(WAN, ["tc", *options, "-j", "-batch", "-"], input=script.encode())
         if done.returncode != 0:
             raise LinkFailure(
                 f"tc cannot list what it does: {' '.join(done.stderr.split()) or done.returncode}", where=f"node {WAN}"
