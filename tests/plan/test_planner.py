@@ -172,6 +172,12 @@ def test_addresses_are_distinct_and_inside_their_network(count: int, declared: i
         assert all(ipaddress.IPv4Address(v4) in network for v4, _ in addresses)
 
 
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "10.203.0.0/16"])
+def test_a_subnet_that_takes_the_usual_ones_leaves_others(subnet: str) -> None:
+    plans = site_plans({"core": Site(subnet=subnet), "edge": Site()})
+    assert [plan.subnet for plan in plans] == [subnet, "172.29.1.0/24"]
+
+
 @given(st.integers(1, 8), st.integers(1, 6), st.integers(0, 2**62))
 def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repetitions: int, seed: int) -> None:
     order = cell_order([(str(i), {}) for i in range(cells)], repetitions, seed)
