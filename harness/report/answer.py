@@ -229,13 +229,16 @@ def _delivery(findings: Findings) -> str:
     clean = True
     for system in findings.systems:
         accounts = [row for cell in findings.cells if cell.system is system for row in cell.ledger.rows]
-        lost, doubled, failed, hanging = (
-            sum(getattr(row, name) for row in accounts) for name in ("lost", "duplicated", "failed", "unfinished")
+        lost, expired, unclear, doubled, failed, hanging = (
+            sum(getattr(row, name) for row in accounts)
+            for name in ("lost", "expired", "unaccounted", "duplicated", "failed", "unfinished")
         )
         said = [
             f"{numbers.plural(number, noun)} {verb}"
             for number, noun, verb in (
                 (lost, "message", "lost"),
+                (expired, "message", "expired"),
+                (unclear, "message", "unaccounted for"),
                 (doubled, "message", "duplicated"),
                 (failed, "operation", "failed"),
                 (hanging, "operation", "never finished"),
@@ -248,7 +251,9 @@ def _delivery(findings: Findings) -> str:
         for row in accounts:
             kinds.update(row.failures)
         worst = f" (mostly {kinds.most_common(1)[0][0]})" if kinds else ""
-        parts.append(f"{system.label}: {_and(said) or 'nothing lost, duplicated or failed'}{worst} of {started:,}")
+        parts.append(
+            f"{system.label}: {_and(said) or 'nothing lost, expired, duplicated or failed'}{worst} of {started:,}"
+        )
     total = sum(row.started for cell in findings.cells for row in cell.ledger.rows)
     if clean:
         return f"All {total:,} operations were accepted, and every message arrived exactly once."

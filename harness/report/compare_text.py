@@ -56,12 +56,15 @@ def _greatest(contrast: Contrast) -> list[MetricEffect]:
 
 
 def phrase(found: MetricEffect) -> str:
-    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]"."""
+    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]", "+10.0 s"."""
     e = found.effect
     if e.scale == "difference":
         if not e.effect:
             return "alike"
-        return f"{e.effect * 100:+.3g} points {_interval(e.low * 100, e.high * 100)}".strip()
+        times, unit = _unit(found)
+        sign = "+" if e.effect > 0 else ""
+        shift = f"{sign}{numbers.number(e.effect * times)} {unit}"
+        return f"{shift} {_interval(e.low * times, e.high * times)}".strip()
     if e.effect >= 2 or e.effect <= 0.5:
         up = e.effect >= 1
         times = e.effect if up else 1 / e.effect
@@ -69,6 +72,20 @@ def phrase(found: MetricEffect) -> str:
         return f"{numbers.number(times)}x {'higher' if up else 'lower'} {_interval(low, high)}".strip()
     percent = [numbers.signed((value - 1) * 100) for value in (e.effect, e.low, e.high)]
     return f"{percent[0]} %" + (f" [{percent[1]}, {percent[2]}]" if math.isfinite(e.low) else "")
+
+
+def _unit(found: MetricEffect) -> tuple[float, str]:
+    """What a difference is multiplied by and counted in: shares in points of a per cent, the rest in its own unit."""
+    return (100.0, "points") if found.metric.unit == "share" else (1.0, found.metric.unit)
+
+
+def _detectable(found: MetricEffect) -> str:
+    """The least difference that would be found: a share of the value for ratios, else in the metric's unit."""
+    value = found.effect.detectable
+    if found.effect.scale == "ratio":
+        return numbers.share(value)
+    times, unit = _unit(found)
+    return f"{numbers.number(value * times)} {unit}" if math.isfinite(value) else numbers.NONE
 
 
 def _inverse(value: float) -> float:
@@ -122,6 +139,7 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             e.effect.low,
             e.effect.high,
             e.effect.corrected,
+            _detectable(e),
             e.effect.detectable,
             e.effect.needed,
             e.effect.why,
@@ -148,7 +166,8 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             Column("Low", "low", scale, csv_only=True),
             Column("High", "high", scale, csv_only=True),
             Column("Corrected p", "corrected_p", scale, csv_only=True),
-            Column("Detectable", "detectable", numbers.share, detail=True),
+            Column("Detectable", "detectable_text", str, detail=True),
+            Column("Detectable, as a number", "detectable", scale, csv_only=True),
             Column("Needed", "repetitions_needed", numbers.count, detail=True),
             Column("Why", "why", csv_only=True),
         ),

@@ -223,6 +223,22 @@ def _figures(f: PairFinding) -> list[tuple[str, Any]]:
     return [*figures, ("send delay", f.delay)]
 
 
+#: Sums of the ledger in the table of deliveries.
+_DELIVERY = (
+    "started",
+    "accepted",
+    "delivered",
+    "lost",
+    "expired",
+    "unaccounted",
+    "duplicated",
+    "failed",
+    "reordered",
+    "late",
+    "unfinished",
+)
+
+
 def delivery_table(findings: Findings) -> Table:
     """The ledger by system and workload."""
     rows = []
@@ -235,23 +251,11 @@ def delivery_table(findings: Findings) -> Table:
             failures: Counter[str] = Counter()
             for account in accounts:
                 failures.update(account.failures)
-            sums = [
-                sum(getattr(account, name) for account in accounts)
-                for name in (
-                    "started",
-                    "accepted",
-                    "delivered",
-                    "lost",
-                    "duplicated",
-                    "failed",
-                    "reordered",
-                    "late",
-                    "unfinished",
-                )
-            ]
+            sums = [sum(getattr(account, name) for account in accounts) for name in _DELIVERY]
             named = "; ".join(f"{name} {count:,}" for name, count in failures.most_common()) or "none"
             queued = sum(cell.queued.get(workload, 0) for cell in cells)
             rows.append((workload, system.label, *sums, queued, named))
+    expired, unaccounted = (any(row[2 + _DELIVERY.index(name)] for row in rows) for name in ("expired", "unaccounted"))
     workload_order = list(dict.fromkeys(pair.workload for pair in findings.pair_order))
     rows.sort(key=lambda row: workload_order.index(row[0]) if row[0] in workload_order else len(workload_order))
     return Table(
@@ -259,7 +263,8 @@ def delivery_table(findings: Findings) -> Table:
         "Delivery",
         "Operations and messages, warm-up included. Accepted: answered, or taken by the bus. Delivered: arrived at "
         "each receiver it was meant for, each counted once. Lost: accepted and not arrived by the end of the drain; of "
-        "these the bus may still hold some (queued, by its own word). Every sum closes, or the cell is not valid.",
+        "these the bus may still hold some (queued, by its own word). Expired: not arrived, and older than its time to "
+        "live. Unaccounted for: sent to a receiver just before it died. Every sum closes, or the cell is not valid.",
         (
             Column("Workload", "workload"),
             Column("System", "system"),
@@ -267,6 +272,8 @@ def delivery_table(findings: Findings) -> Table:
             Column("Accepted", "accepted", numbers.count),
             Column("Delivered", "delivered", numbers.count),
             Column("Lost", "lost", numbers.count),
+            Column("Expired", "expired", numbers.count, csv_only=not expired),
+            Column("Unaccounted for", "unaccounted", numbers.count, csv_only=not unaccounted),
             Column("Duplicated", "duplicated", numbers.count),
             Column("Failed", "failed", numbers.count),
             Column("Reordered", "reordered", numbers.count, detail=True),

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.analysis.comparison import compare
 from harness.errors import BadInput
 from harness.report.answer import answer
 from harness.report.compare_page import compare_answer, compare_page, compare_runs
-from harness.report.compare_text import compare_tables
-from harness.report.compared import Comparison, compare_findings, compare_systems
+from harness.report.compare_text import compare_tables, phrase
+from harness.report.compared import Comparison, Contrast, MetricEffect, compare_findings, compare_systems
 from harness.report.examine import examine
 from harness.report.findings import Findings
+from harness.report.metrics import Metric
 from harness.report.terminal import print_report
 from harness.store.run import load_run
 from tests.store.made import Made, make_run
@@ -142,3 +144,26 @@ def test_runs_by_path(tmp_path: Path) -> None:
     page = published.html.read_text()
     assert "forest" in page
     assert f"harness compare results/made/{path.name} --axis system --baseline rabbit --tolerance 5" in page
+
+
+def found(unit: str, low: float, effect: float, high: float) -> MetricEffect:
+    """A made difference whose interval is known."""
+    metric = Metric("recovery", "call", "figure", unit, scale="difference", tolerance=0.5)
+    made = replace(compare([1.0, 2.0], [1.0, 2.0], paired=False, scale="difference"), detectable=0.34)
+    return MetricEffect(metric, replace(made, effect=effect, low=low, high=high))
+
+
+@pytest.mark.parametrize(
+    ("effect", "words", "detectable"),
+    [
+        (found("s", 9.74, 10.0, 10.3), "+10.0 s [9.74, 10.3]", "0.340 s"),
+        (found("s", -2000.0, -1030.0, -60.0), "-1,030 s [-2,000, -60.0]", "0.340 s"),
+        (found("share", -0.005, -0.004, -0.003), "-0.400 points [-0.500, -0.300]", "34.0 points"),
+    ],
+)
+def test_differences_are_in_the_unit_of_their_metric(effect: MetricEffect, words: str, detectable: str) -> None:
+    assert phrase(effect) == words
+    contrast = Contrast("a", "b", "", False, (2, 2), (effect,))
+    (table,) = compare_tables(Comparison("run", ("a", "b"), (contrast,), 0.05, ()))
+    shown = dict(zip([column.key for column in table.shown], next(table.texts()), strict=True))
+    assert shown["detectable_text"] == detectable

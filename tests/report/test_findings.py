@@ -178,3 +178,25 @@ def test_a_sweep_is_read_in_its_natural_order(tmp_path: Path) -> None:
 )
 def test_points_have_short_names(point: dict[str, object], texts: list[str]) -> None:
     assert point_texts(point) == texts
+
+
+def test_what_expired_or_is_unaccounted_for_is_not_called_arrived(findings: Findings) -> None:
+    def changed(**more: int) -> Findings:
+        clean = {"lost": 0, "duplicated": 0, "failed": 0, "failures": {}}
+        cells = []
+        for cell in findings.cells:
+            rows = [replace(row, **clean) for row in cell.ledger.rows]
+            rows[0] = replace(rows[0], **more)
+            cells.append(replace(cell, ledger=replace(cell.ledger, rows=tuple(rows))))
+        return replace(findings, cells=tuple(cells))
+
+    def delivery(found: Findings) -> str:
+        return next(s for s in answer(found).sentences if s.startswith(("All ", "Delivery: ")))
+
+    assert "exactly once" in delivery(changed())
+    said = delivery(changed(expired=3, unaccounted=1))
+    assert "3 messages expired and 1 message unaccounted for" in said
+    assert "exactly once" not in said
+    shown = {t.id: [c.name for c in t.shown] for t in run_tables(changed(expired=3))}["delivery"]
+    assert "Expired" in shown
+    assert "Unaccounted for" not in shown
