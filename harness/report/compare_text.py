@@ -18,6 +18,8 @@ __all__ = ["compare_tables", "contrast_sentences", "phrase"]
 _MOST_NAMED = 4
 #: Fewer repetitions than this do not tell how much runs vary.
 _FEWEST = 3
+#: Names longer than this would push the figures out of a table.
+_LONGEST_HEADING = 14
 _VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "inconclusive")
 
 
@@ -126,15 +128,16 @@ def compare_tables(comparison: Comparison) -> list[Table]:
 
 def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
     where = f", {contrast.context}" if contrast.context else ""
+    a, b, title = _names(contrast)
     rows = tuple(
         (
             e.metric.kind,
             e.metric.subject,
             e.metric.name if e.metric.unit in e.metric.name else f"{e.metric.name}, {e.metric.unit}",
+            e.effect.verdict,
+            phrase(e),
             e.effect.a,
             e.effect.b,
-            phrase(e),
-            e.effect.verdict,
             e.effect.effect,
             e.effect.low,
             e.effect.high,
@@ -149,7 +152,7 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
     scale = numbers.number
     return Table(
         f"contrast-{at}",
-        f"{contrast.b} against {contrast.a}{where}",
+        f"{title}{where}",
         "Typical values are means of the runs (geometric for ratios). Effects carry 95 % intervals; a verdict needs an "
         f"interval that excludes no difference, an effect beyond the tolerance ({comparison.tolerance:.0%}, or 1 in "
         "1,000 messages) and a p-value that survives the correction across all subjects of its figure. Detectable: the "
@@ -158,10 +161,10 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             Column("Kind", "kind"),
             Column("Subject", "subject"),
             Column("Metric", "metric"),
-            Column(contrast.a, "a", scale),
-            Column(contrast.b, "b", scale),
-            Column("Effect", "effect_text"),
             Column("Verdict", "verdict"),
+            Column("Effect", "effect_text"),
+            Column(a, "a", scale),
+            Column(b, "b", scale),
             Column("Ratio or difference", "effect", scale, csv_only=True),
             Column("Low", "low", scale, csv_only=True),
             Column("High", "high", scale, csv_only=True),
@@ -174,3 +177,11 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
         rows,
         lead=2,
     )
+
+
+def _names(contrast: Contrast) -> tuple[str, str, str]:
+    """What the sides are called in headings, and the title: names too long for a heading become letters."""
+    a, b = contrast.a, contrast.b
+    if max(len(a), len(b)) <= _LONGEST_HEADING:
+        return a, b, f"{b} against {a}"
+    return "A", "B", f"B = {b} against A = {a}"

@@ -167,3 +167,17 @@ def test_differences_are_in_the_unit_of_their_metric(effect: MetricEffect, words
     (table,) = compare_tables(Comparison("run", ("a", "b"), (contrast,), 0.05, ()))
     shown = dict(zip([column.key for column in table.shown], next(table.texts()), strict=True))
     assert shown["detectable_text"] == detectable
+
+
+def test_a_narrow_terminal_has_verdict_and_effect_of_two_runs(tmp_path: Path) -> None:
+    runs = [look(tmp_path, replace(SMALL, systems=("rabbit",), seed=seed)) for seed in (1, 2)]
+    comparison = compare_findings(runs)
+    out = io.StringIO()
+    print_report(compare_answer(comparison, runs), compare_tables(comparison), Console(file=out, width=80))
+    (contrast,) = comparison.contrasts
+    table = out.getvalue()[out.getvalue().index(f"B = {contrast.b}") :]
+    assert f"A = {contrast.a}" in " ".join(table.split())
+    assert table.count("inconclusive") + table.count("equivalent") == len(contrast.effects)
+    assert "…" not in table
+    row = next(line for line in table.splitlines() if line.startswith("  p50, ms"))
+    assert len(row.split("  ")) >= 5

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.report import numbers
 from harness.report.answer import answer
 from harness.report.examine import examine
 from harness.report.findings import Findings, point_texts
 from harness.report.markdown import run_markdown
 from harness.report.publish import publish_run
 from harness.report.run_page import run_page
-from harness.report.tables import run_tables
-from harness.report.terminal import print_findings
+from harness.report.tables import Column, Table, run_tables
+from harness.report.terminal import print_findings, print_table
 from harness.store.run import load_run
 from harness.store.writer import RunWriter
 from tests.store.made import Made, fill, make_run, plans
@@ -181,12 +182,11 @@ def test_points_have_short_names(point: dict[str, object], texts: list[str]) -> 
 
 
 def test_what_expired_or_is_unaccounted_for_is_not_called_arrived(findings: Findings) -> None:
-    def changed(**more: int) -> Findings:
-        clean = {"lost": 0, "duplicated": 0, "failed": 0, "failures": {}}
+    def changed(expired: int = 0, unaccounted: int = 0) -> Findings:
         cells = []
         for cell in findings.cells:
-            rows = [replace(row, **clean) for row in cell.ledger.rows]
-            rows[0] = replace(rows[0], **more)
+            rows = [replace(row, lost=0, duplicated=0, failed=0, failures={}) for row in cell.ledger.rows]
+            rows[0] = replace(rows[0], expired=expired, unaccounted=unaccounted)
             cells.append(replace(cell, ledger=replace(cell.ledger, rows=tuple(rows))))
         return replace(findings, cells=tuple(cells))
 
@@ -200,3 +200,37 @@ def test_what_expired_or_is_unaccounted_for_is_not_called_arrived(findings: Find
     shown = {t.id: [c.name for c in t.shown] for t in run_tables(changed(expired=3))}["delivery"]
     assert "Expired" in shown
     assert "Unaccounted for" not in shown
+
+
+def test_a_narrow_terminal_wraps_words_and_keeps_every_column() -> None:
+    columns = (
+        Column("Subject", "subject"),
+        Column("Metric", "metric"),
+        Column("Effect", "effect"),
+        Column("Above floor, ms", "above_ms", numbers.ms),
+    )
+    rows = (("all clients " * 9, "slowest return to rate, s", "+10.0 s [9.74, 10.3]", 12345.0),)
+    out = io.StringIO()
+    print_table(Table("made", "one run against another " * 4, "", columns, rows, lead=1), Console(file=out, width=46))
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= 46 for line in lines)
+    text = " ".join(out.getvalue().split())
+    assert text.count("one run against another") == 4
+    assert text.count("all clients") == 9
+    assert all(
+        word in text for word in ("slowest", "return", "rate, s", "+10.0", "[9.74,", "10.3]", "12,345", "floor,")
+    )
+    assert "…" not in text
+
+
+def test_headings_carry_their_units(findings: Findings) -> None:
+    text = " ".join(terminal(findings, 200).split())
+    assert all(heading in text for heading in ("Floor, ms", "p50, ms", "RSS at end, MiB", "Declared, ms", "Max, ms"))
+
+
+def test_a_bus_of_many_processes_has_its_total(findings: Findings) -> None:
+    table = next(table for table in run_tables(findings) if table.id == "resources")
+    keys = [column.key for column in table.columns]
+    for row in table.rows:
+        total, median, count = (row[keys.index(k)] for k in ("anonymous_mib_all", "anonymous_mib_end", "processes"))
+        assert total == pytest.approx(median * count, rel=0.2)
