@@ -46,7 +46,6 @@ def compare(
     compare.md. Runs that differ in more than what is compared are refused, with the reason.
     """
     from harness.report.compare_page import compare_runs
-    from harness.report.compare_text import compare_tables
     from harness.report.terminal import print_report
     from harness.store.run import load_run
 
@@ -58,7 +57,7 @@ def compare(
         allow=allow,
         tolerance=tolerance / 100,
     )
-    print_report(done.said, compare_tables(done.comparison))
+    print_report(done.said, done.tables)
     for file in (done.html, done.markdown):
         click.echo(f"report: {file}")
     if export is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.leak import METRICS, Growth
@@ -10,7 +10,7 @@ from harness.report import numbers
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.memory.result import DoseResult, MemoryResult, RoleResult
 
@@ -33,12 +33,17 @@ class MemoryFinding:
         cell: id of its memory cell.
         result: what the doses found.
         stack: the stack of its clients.
+        system, point: the system's name and its place in the sweep.
+        parts: what the cell is made of (harness.analysis.compatibility).
     """
 
     label: str
     cell: str
     result: MemoryResult
     stack: str = ""
+    system: str = ""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _roles(findings: Sequence[MemoryFinding]) -> Iterator[tuple[MemoryFinding, DoseResult, RoleResult]]:
