@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
-from harness.report.compare_text import contrast_sentences
+from harness.report.compare_text import contrast_sentences, too_few
 from harness.report.compared import compare_systems
 from harness.report.delivery import deaf_sentences
 from harness.report.fanout import fanout_sentences
@@ -22,6 +22,7 @@ from harness.report.releases import release_sentences
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.report.compared import Comparison
     from harness.report.findings import CellFinding, Findings, PairFinding
 
 __all__ = ["Answer", "answer", "warnings_of"]
@@ -58,7 +59,9 @@ class Answer:
 
 def answer(findings: Findings) -> Answer:
     """What a run says."""
-    return Answer(tuple(warnings_of(findings)), tuple(_sentences(findings)))
+    comparison = compare_systems(findings)
+    few = too_few(comparison.contrasts) if comparison else []
+    return Answer((*warnings_of(findings), *few), tuple(_sentences(findings, comparison)))
 
 
 def warnings_of(findings: Findings) -> list[str]:
@@ -83,7 +86,7 @@ def warnings_of(findings: Findings) -> list[str]:
     return found
 
 
-def _sentences(findings: Findings) -> list[str]:
+def _sentences(findings: Findings, comparison: Comparison | None) -> list[str]:
     doses = [*release_sentences(findings), *memory_sentences(findings.memory)]
     if not findings.pairs:
         return doses or ["No operation was measured."]
@@ -93,7 +96,7 @@ def _sentences(findings: Findings) -> list[str]:
         *_along(findings),
         *growth_sentences(findings.growth),
         *fanout_sentences(findings.fanouts),
-        *_verdicts(findings),
+        *_verdicts(comparison),
         *_floors(findings),
         _delivery(findings),
         *deaf_sentences(findings),
@@ -109,9 +112,8 @@ def _sentences(findings: Findings) -> list[str]:
     return found
 
 
-def _verdicts(findings: Findings) -> list[str]:
+def _verdicts(comparison: Comparison | None) -> list[str]:
     """What the repetitions decide between the systems."""
-    comparison = compare_systems(findings)
     if comparison is None:
         return []
     return [*comparison.notes, *(text for contrast in comparison.contrasts for text in contrast_sentences(contrast))]

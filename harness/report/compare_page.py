@@ -13,7 +13,7 @@ from harness.analysis.comparison import TOLERANCE
 from harness.errors import BadInput
 from harness.report.answer import Answer, warnings_of
 from harness.report.compare_leaks import LeakComparison, compare_leaks, leak_sentences, leak_tables
-from harness.report.compare_text import compare_tables, contrast_sentences
+from harness.report.compare_text import compare_tables, contrast_sentences, too_few
 from harness.report.compared import Comparison, compare_findings
 from harness.report.examine import examine
 from harness.report.files import write_report
@@ -124,13 +124,15 @@ def _dosed_axis(runs: Sequence[Findings]) -> str:
 
 
 def compare_answer(comparison: Comparison, runs: Sequence[Findings], leaks: LeakComparison | None = None) -> Answer:
-    """Stand-ins, faults and doubts of the runs first, then notes, then who leaks, then what each contrast shows."""
+    """What to know of the runs first, too few repetitions and notes with it; then who leaks, and each contrast."""
     warnings = dict.fromkeys(text for findings in runs for text in warnings_of(findings))
     sentences = [text for contrast in comparison.contrasts for text in contrast_sentences(contrast)]
     if leaks is not None:
         sentences = [*leak_sentences(leaks), *sentences]
     notes = dict.fromkeys((*comparison.notes, *(leaks.notes if leaks is not None else ())))
-    return Answer((*warnings, *notes), tuple(sentences) or ("Nothing could be compared.",))
+    return Answer(
+        (*warnings, *too_few(comparison.contrasts), *notes), tuple(sentences) or ("Nothing could be compared.",)
+    )
 
 
 def compare_page(comparison: Comparison, runs: Sequence[Findings], leaks: LeakComparison | None = None) -> str:

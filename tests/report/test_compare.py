@@ -14,7 +14,7 @@ from harness.analysis.comparison import compare
 from harness.errors import BadInput
 from harness.report.answer import answer
 from harness.report.compare_page import compare_answer, compare_page, compare_runs
-from harness.report.compare_text import compare_tables, phrase
+from harness.report.compare_text import compare_tables, contrast_sentences, phrase, too_few
 from harness.report.compared import Comparison, Contrast, MetricEffect, compare_findings, compare_systems
 from harness.report.examine import examine
 from harness.report.findings import Findings
@@ -84,7 +84,9 @@ def test_one_repetition_gives_figures_and_no_verdict(tmp_path: Path) -> None:
     assert compare_systems(found) is None
     comparison = compare_findings([found])
     assert {e.effect.verdict for e in comparison.contrasts[0].effects} == {"inconclusive"}
-    assert any("one repetition gives no verdict" in text for text in compare_answer(comparison, [found]).sentences)
+    said = compare_answer(comparison, [found])
+    assert any("one repetition gives no verdict" in text for text in said.sentences)
+    assert any(text.startswith("One repetition") and "5 are a fair start" in text for text in said.warnings)
 
 
 def test_what_differs_in_more_is_refused_by_name_and_allowed_by_name(tmp_path: Path, small: Findings) -> None:
@@ -181,3 +183,36 @@ def test_a_narrow_terminal_has_verdict_and_effect_of_two_runs(tmp_path: Path) ->
     assert "…" not in table
     row = next(line for line in table.splitlines() if line.startswith("  p50, ms"))
     assert len(row.split("  ")) >= 5
+
+
+def contrast(*effects: MetricEffect, repetitions: int = 5) -> Contrast:
+    """A made contrast."""
+    return Contrast("a", "b", "", False, (repetitions, repetitions), effects)
+
+
+NARROW = found("s", 9.74, 10.0, 10.3)
+OPEN = MetricEffect(NARROW.metric, replace(NARROW.effect, verdict="inconclusive", needed=12))
+HOPELESS = MetricEffect(NARROW.metric, replace(NARROW.effect, verdict="inconclusive", needed=None))
+LACKING = MetricEffect(NARROW.metric, compare([1.0], [1.0, 2.0], paired=False, scale="difference"))
+
+
+def test_what_was_not_measured_is_not_said_to_vary_too_much() -> None:
+    said = " ".join(contrast_sentences(contrast(OPEN, LACKING)))
+    assert "inconclusive in 1, too few values in 1" in said
+    assert "1 metric is open: to find a difference as large as the tolerance takes about 12 repetitions." in said
+    assert "Fewer than two runs of a side have figure of call" in said
+    assert "1,000" not in said
+    assert "more than 1,000 for 1" in " ".join(contrast_sentences(contrast(OPEN, HOPELESS)))
+    assert "more than 1,000 repetitions" in " ".join(contrast_sentences(contrast(HOPELESS)))
+    (table,) = compare_tables(Comparison("run", ("a", "b"), (contrast(LACKING),), 0.05, ()))
+    shown = dict(zip([column.key for column in table.shown], next(table.texts()), strict=True))
+    assert shown["verdict"] == "too few values"
+    assert shown["why"]
+
+
+def test_too_few_repetitions_are_warned_of_with_how_many_would_do() -> None:
+    assert too_few([contrast(OPEN)]) == []
+    assert "5 are a fair start" in too_few([contrast(NARROW, repetitions=2)])[0], "also where nothing is open"
+    (said,) = too_few([contrast(OPEN, HOPELESS), contrast(OPEN, repetitions=3)])
+    assert said.startswith("3 repetitions tell only roughly")
+    assert "half of the metrics that are open take about 12" in said
