@@ -82,7 +82,7 @@ def compare_runs(
     said = compare_answer(comparison, runs, leaks)
     tables = (*leak_tables(leaks), *compare_tables(comparison))
     published = PublishedComparison(comparison, said, tables, into / "compare.html", into / "compare.md")
-    write_report(published.html, compare_page(comparison, runs, leaks))
+    write_report(published.html, compare_page(comparison, runs, leaks, allow))
     title, about = _heading(comparison, runs)
     write_report(published.markdown, markdown(title, about, said, tables))
     return published
@@ -135,13 +135,18 @@ def compare_answer(comparison: Comparison, runs: Sequence[Findings], leaks: Leak
     )
 
 
-def compare_page(comparison: Comparison, runs: Sequence[Findings], leaks: LeakComparison | None = None) -> str:
+def compare_page(
+    comparison: Comparison,
+    runs: Sequence[Findings],
+    leaks: LeakComparison | None = None,
+    allow: Collection[str] = (),
+) -> str:
     """The comparison as one HTML document."""
     title, about = _heading(comparison, runs)
     swept = [plot for findings in runs[:1] for plot in sweep_plots(findings)]
     forest = forest_plots(comparison)
     tables = "".join(table_html(table) for table in compare_tables(comparison))
-    facts: dict[str, Mapping[str, Any]] = {"Comparison": _about(comparison, runs)}
+    facts: dict[str, Mapping[str, Any]] = {"Comparison": _about(comparison, runs, allow)}
     facts |= {f"{name} ({f.run})": values for f in runs for name, values in f.provenance.items()}
     sections = [
         section("leaks", "Does it leak", "".join(map(table_html, leak_tables(leaks))) if leaks is not None else ""),
@@ -153,11 +158,12 @@ def compare_page(comparison: Comparison, runs: Sequence[Findings], leaks: LeakCo
     return page(title, about, compare_answer(comparison, runs, leaks), sections)
 
 
-def _about(comparison: Comparison, runs: Sequence[Findings]) -> dict[str, Any]:
-    """What was compared how, with the command that does it again (parts that may differ are named in the warnings)."""
-    words = ["harness", "compare", *(f"results/{findings.scenario}/{findings.run}" for findings in runs)]
+def _about(comparison: Comparison, runs: Sequence[Findings], allow: Collection[str]) -> dict[str, Any]:
+    """What was compared how, with the command that does it again."""
+    words = ["harness", "compare", *(str(findings.provenance["Run"]["directory"]) for findings in runs)]
     words += ["--axis", comparison.axis, "--baseline", comparison.sides[0]]
     words += ["--tolerance", f"{comparison.tolerance * 100:g}"]
+    words += [word for part in allow for word in ("--allow", part)]
     return {
         "axis": comparison.axis,
         "baseline": comparison.sides[0],

@@ -151,7 +151,7 @@ def _lacking(contrast: Contrast) -> Iterator[str]:
     lacking = [e.metric.label for e in contrast.effects if not _measured(e)]
     if lacking:
         more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
-        yield (f"Fewer than two runs of a side have {', '.join(lacking[:_MOST_NAMED])}{more}: no verdict on these.")
+        yield f"Fewer than two runs of a side have {', '.join(lacking[:_MOST_NAMED])}{more}: no verdict on these."
 
 
 def compare_tables(comparison: Comparison) -> list[Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,14 @@ def test_runs_by_path(tmp_path: Path) -> None:
     assert "amqp1 against rabbit" in published.markdown.read_text()
     page = published.html.read_text()
     assert "forest" in page
-    assert f"harness compare results/made/{path.name} --axis system --baseline rabbit --tolerance 5" in page
+    assert f"harness compare {path} --axis system --baseline rabbit --tolerance 5" in page
+
+
+def test_the_command_that_compares_again_names_the_parts_that_may_differ(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, replace(SMALL, systems=("rabbit",), rate=rate, repetitions=2)) for rate in (20, 40)]
+    parts = [f"workload {name}" for name in ("remote-call", "local-call", "events")]
+    page = unescape(compare_runs(runs, into=tmp_path, allow=parts).html.read_text())
+    assert "--allow 'workload remote-call' --allow 'workload local-call' --allow 'workload events'" in page
 
 
 def found(unit: str, low: float, effect: float, high: float) -> MetricEffect:

@@ -15,10 +15,12 @@ from harness.report.answer import answer
 from harness.report.examine import examine
 from harness.report.findings import Findings, point_texts
 from harness.report.markdown import run_markdown
+from harness.report.provenance import provenance
 from harness.report.publish import publish_run
 from harness.report.run_page import run_page
 from harness.report.tables import Column, Table, run_tables
 from harness.report.terminal import print_findings, print_table
+from harness.store import facts
 from harness.store.run import load_run
 from harness.store.writer import RunWriter
 from tests.store.made import Made, fill, make_run, plans
@@ -234,3 +236,22 @@ def test_a_bus_of_many_processes_has_its_total(findings: Findings) -> None:
     for row in table.rows:
         total, median, count = (row[keys.index(k)] for k in ("anonymous_mib_all", "anonymous_mib_end", "processes"))
         assert total == pytest.approx(median * count, rel=0.2)
+
+
+def test_points_of_a_sweep_are_no_systems(findings: Findings) -> None:
+    (rabbit, *_), page = findings.systems, run_page(findings)
+    assert "2 systems, 1 repetition." in page
+    points = tuple(replace(rabbit, point={"clients": clients}) for clients in (1, 4, 16))
+    assert "1 system at 3 points, 1 repetition." in run_page(replace(findings, systems=points, pairs=(), cells=()))
+
+
+def test_the_command_that_runs_it_again_has_its_place_and_its_lax_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made(seconds=3)
+    with RunWriter.create(tmp_path / "elsewhere", "made", resolved="{}", cells=plans(made), run_id="one") as run:
+        run.set(facts.LAX_LINKS, True)
+        run.finish("complete")
+    monkeypatch.chdir(tmp_path)
+    again = provenance(load_run(Path("elsewhere/made/one")))["Run"]["to run it again"]
+    assert again == "harness run elsewhere/made/one/scenario.resolved.yaml --lax-links"
