@@ -43,7 +43,8 @@ def compare(
     """Compare the systems of one run, several runs, or the points of a sweep.
 
     Each RUN is a run's directory, or a scenario's for its newest run. Prints the verdicts and writes compare.html and
-    compare.md. Runs that differ in more than what is compared are refused, with the reason.
+    compare.md, or compare-AXIS.html and compare-AXIS.md with --axis. Runs that differ in more than what is compared, or
+    have nothing in common, are refused with the reason, and nothing is written.
     """
     from harness.report.compare_page import compare_runs
     from harness.report.terminal import print_report

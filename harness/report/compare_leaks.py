@@ -9,7 +9,7 @@ from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
 from harness.report import numbers
 from harness.report.findings import point_texts
-from harness.report.memory import growth
+from harness.report.memory import growth, why
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def leak_tables(comparison: LeakComparison) -> list[Table]:
 def _table(at: int, contrast: LeakContrast) -> Table:
     where = f", {contrast.context}" if contrast.context else ""
     rows: list[tuple[Any, ...]] = [
-        (name, side, role.verdict.state, *(_grown(role, metric) for metric in _SHOWN), role.verdict.why)
+        (name, side, role.verdict.state, *(_grown(role, metric) for metric in _SHOWN), why(role))
         for name, a, b in contrast.verdicts
         for side, role in ((contrast.a, a), (contrast.b, b))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs"]
 
+_AGAIN = "to compare again"
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedComparison:
-    """What was compared, what it says with which tables, and where it was written: compare.html and compare.md."""
+    """What was compared, what it says with which tables, and where it was written: compare.html and compare.md, or
+    compare-AXIS.html and compare-AXIS.md where an axis was named."""
 
     comparison: Comparison
     said: Answer
@@ -81,10 +85,13 @@ def compare_runs(
     comparison, leaks = _compared(runs, axis, baseline, allow, tolerance)
     said = compare_answer(comparison, runs, leaks)
     tables = (*leak_tables(leaks), *compare_tables(comparison))
-    published = PublishedComparison(comparison, said, tables, into / "compare.html", into / "compare.md")
+    # Each axis has files of its own: comparing along another one keeps the first.
+    name = "compare" + (f"-{re.sub(r'[^A-Za-z0-9._-]+', '-', axis)}" if axis else "")
+    published = PublishedComparison(comparison, said, tables, into / f"{name}.html", into / f"{name}.md")
     write_report(published.html, compare_page(comparison, runs, leaks, allow))
     title, about = _heading(comparison, runs)
-    write_report(published.markdown, markdown(title, about, said, tables))
+    again = _about(comparison, runs, allow)[_AGAIN]
+    write_report(published.markdown, markdown(title, about, said, tables, again))
     return published
 
 
@@ -169,7 +176,7 @@ def _about(comparison: Comparison, runs: Sequence[Findings], allow: Collection[s
         "baseline": comparison.sides[0],
         "sides": ", ".join(comparison.sides),
         "tolerance": f"{comparison.tolerance:.1%}",
-        "to compare again": shlex.join(words),
+        _AGAIN: shlex.join(words),
     }
 
 

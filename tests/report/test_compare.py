@@ -224,3 +224,10 @@ def test_too_few_repetitions_are_warned_of_with_how_many_would_do() -> None:
     (said,) = too_few([contrast(OPEN, HOPELESS), contrast(OPEN, repetitions=3)])
     assert said.startswith("3 repetitions tell only roughly")
     assert "half of the metrics that are open take about 12" in said
+
+
+def test_another_axis_does_not_overwrite_the_first_comparison(tmp_path: Path) -> None:
+    path = make_run(tmp_path, replace(SMALL, repetitions=2))
+    first, second = compare_runs([path], into=tmp_path), compare_runs([path], into=tmp_path, axis="system")
+    assert (first.html.name, second.html.name) == ("compare.html", "compare-system.html")
+    assert "harness compare" in first.markdown.read_text().split("## To do it again")[1]

@@ -16,8 +16,10 @@ from harness.errors import BadInput
 from harness.memory.result import DoseResult, MemoryResult, RoleResult
 from harness.report.compare_leaks import compare_leaks, leak_sentences, leak_tables
 from harness.report.compare_page import compare_runs
+from harness.report.examine import examine
 from harness.report.findings import Findings
-from harness.report.memory import MemoryFinding
+from harness.report.memory import MemoryFinding, verdict_table
+from harness.store.run import load_run
 from tests.store.made import Made, make_run
 
 EXAMPLES = Path(__file__).parents[2] / "results" / "examples"
@@ -91,3 +93,12 @@ def test_what_has_nothing_in_common_is_refused_and_nothing_is_written(tmp_path: 
     (doses,) = (EXAMPLES / "memory-smoke").iterdir()
     with pytest.raises(BadInput, match="there is only one system to compare"):
         compare_runs([doses], into=tmp_path)
+
+
+def test_a_clean_verdict_beyond_its_bound_says_by_which_rule() -> None:
+    found = examine(load_run(EXAMPLES / "memory-smoke")).memory
+    table = verdict_table(found)
+    assert "plateau" in table.note
+    rules = [row[-1] for row in table.rows if row[2] == "server"]
+    assert len(rules) == 1
+    assert rules[0].startswith("blocks: a plateau: 211 in all, then none; heap: a plateau")

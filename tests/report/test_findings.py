@@ -255,3 +255,9 @@ def test_the_command_that_runs_it_again_has_its_place_and_its_lax_links(
     monkeypatch.chdir(tmp_path)
     again = provenance(load_run(Path("elsewhere/made/one")))["Run"]["to run it again"]
     assert again == "harness run elsewhere/made/one/scenario.resolved.yaml --lax-links"
+
+
+def test_markdown_has_the_failures_and_the_command(findings: Findings) -> None:
+    text = run_markdown(findings)
+    assert "## Failures by kind" in text
+    assert f"```sh\n{findings.provenance['Run']['to run it again']}\n```" in text
