@@ -127,7 +127,9 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
             continue
         if result is not None:
             stack = next((agent.stack for agent in cell.agents.values() if agent.role == "client"), "")
-            found.append(MemoryFinding(system_label(cell.system, cell.point), cell.id, result, stack))
+            parts = parts_of(cell.record, run.manifest.host, run.manifest.harness) if cell.record else {}
+            label = system_label(cell.system, cell.point)
+            found.append(MemoryFinding(label, cell.id, result, stack, cell.system, cell.point, parts))
     return tuple(found)
 
 
