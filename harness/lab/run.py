@@ -81,7 +81,11 @@ def resolved_text(loaded: LoadedScenario) -> str:
     """The scenario as it runs, every default filled in and the topology in place, as YAML that can be run again."""
     data = loaded.scenario.model_dump(mode="json", exclude_none=True, by_alias=True)
     data["topology"] = loaded.topology.model_dump(mode="json", exclude_none=True, by_alias=True)
+    if loaded.topologies:
+        swept = [topology for topology, _ in loaded.topologies.values()]
+        data["sweep"]["topology"] = [each.model_dump(mode="json", exclude_none=True, by_alias=True) for each in swept]
     named = {use.stack for system in loaded.scenario.systems.values() for use in system.uses().values()}
+    named |= set(loaded.scenario.stacks)  # a sweep may go through stacks that no system names
     data["stacks"] = {
         name: loaded.stacks[name].model_dump(mode="json", exclude_none=True, exclude={"name"}) for name in sorted(named)
     }

@@ -143,7 +143,8 @@ class Scenario(Frozen):
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
-        "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them",
+        "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them; "
+        "topology goes through whole topologies, each with a name of its own",
     )
     combine: Literal["product", "zip"] = Field(
         default="product",

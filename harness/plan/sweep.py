@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -12,17 +12,27 @@ from pydantic import BaseModel
 
 from harness.errors import BadFile
 from harness.model.document import Document
-from harness.model.faults import nearest
+from harness.model.faults import Fault, nearest
 from harness.model.scenario import Scenario, System
 from harness.model.topology import Topology
 from harness.model.workload import Workload
 
-__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "substitute"]
+__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "substitute", "sweep_faults"]
 
 #: Top-level keys of a sweep that mean the topology, not the scenario itself.
 TOPOLOGY_KEYS = ("links", "sites", "defaults")
 #: In a key: every name at that place.
 _EVERY = "*"
+#: Keys of a scenario that no point can change, and what is meant instead.
+_WHOLE_RUN = {
+    "name": "a file of its own for each name",
+    "title": "no title",
+    "about": "no about",
+    "sweep": "one sweep, with more keys",
+    "combine": "combine: product or zip, beside the sweep",
+    "repetitions": "repetitions: N beside the sweep: every point is run so often",
+    "stacks": "several stacks under `stacks`, and their names as values of `stack`",
+}
 #: Keys of a workload whose value is a number by site: one number alone is meant for each of the sites.
 _BY_SITE = ("clients", "servers")
 
@@ -40,6 +50,25 @@ def points(sweep: Mapping[str, list[Any]], combine: Literal["product", "zip"] = 
     if combine == "zip" and keys:
         return [dict(zip(keys, together, strict=True)) for together in zip(*values, strict=True)]
     return [dict(zip(keys, together, strict=True)) for together in itertools.product(*values)]
+
+
+def sweep_faults(sweep: Collection[str]) -> list[Fault]:
+    """What is wrong with the keys of a sweep: those of the run as a whole, and two for one place."""
+    found = []
+    seen: dict[str, list[str]] = {}
+    for key in sweep:
+        parts = full_key(key).split(".")
+        if parts[0] in _WHOLE_RUN:
+            found.append(Fault((key,), f"{parts[0]} is of the run as a whole, not of a point", _WHOLE_RUN[parts[0]]))
+        if parts[0] == "topology" and len(parts) > 1:
+            parts = parts[1:]  # where the topology stands in the scenario
+            if "topology" in sweep:
+                found.append(Fault((key,), "the sweep has whole topologies too", ".".join(parts)))
+        for other, before in seen.items():
+            if all(a == b or _EVERY in (a, b) for a, b in zip(parts, before, strict=False)):
+                found.append(Fault((key,), f"{key} and {other} change the same place", "one of them"))
+        seen[key] = parts
+    return found
 
 
 def full_key(key: str) -> str:
