@@ -16,7 +16,7 @@ from harness.model.stack import StackSpec
 from harness.model.topology import Topology
 from harness.plan.cell import CellPlan
 from harness.plan.planner import Impossible, cell_order, plan_cell
-from harness.plan.sweep import TOPOLOGY_KEYS, points, substitute, sweep_faults
+from harness.plan.sweep import TOPOLOGY_KEYS, points, scaled_point, substitute, sweep_faults
 from harness.stack.shipped import SHIPPED
 
 __all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document", "scenario_from_text"]
@@ -171,7 +171,12 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
             expected="one of: " + ", ".join(loaded.scenario.systems),
         )
     chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
-    variants = [(system, point, *_at_point(loaded, point)) for point in loaded.points for system in chosen]
+    planned = [(point, *_at_point(loaded, point)) for point in loaded.points]
+    variants = [
+        (system, scaled_point(point, scenario), scenario, topology)
+        for point, scenario, topology in planned
+        for system in chosen
+    ]
     ids = _cell_ids([(v[0], v[1]) for v in variants])
     order = cell_order([(v[0], v[1]) for v in variants], loaded.scenario.repetitions, loaded.scenario.seed)
     order = [(index, repetition) for index, repetition in order if variants[index][2].workloads]

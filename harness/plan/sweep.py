@@ -17,7 +17,7 @@ from harness.model.scenario import Scenario, System
 from harness.model.topology import Topology
 from harness.model.workload import Workload
 
-__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "substitute", "sweep_faults"]
+__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "scaled_point", "substitute", "sweep_faults"]
 
 #: Top-level keys of a sweep that mean the topology, not the scenario itself.
 TOPOLOGY_KEYS = ("links", "sites", "defaults")
@@ -83,6 +83,37 @@ def full_key(key: str) -> str:
     if key in Workload.model_fields:
         return f"workloads.{_EVERY}.{key}"
     return key
+
+
+def scaled_point(point: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """The point as it is run and shown: numbers of clients (or servers) times the scenario's scale.
+
+    A sweep over the scale itself says it, so there the numbers stay as they are.
+
+    Args:
+        scenario: with the point's values in place.
+    """
+    if scenario.scale == 1 or "scale" in point:
+        return dict(point)
+    found = {}
+    for key, value in point.items():
+        parts = full_key(key).split(".")
+        meant = [workload for name, workload in scenario.workloads.items() if parts[1:2] in ([_EVERY], [name])]
+        scaled = {len(parts) > 2 and parts[2] == workload.scaled_key for workload in meant if parts[0] == "workloads"}
+        if scaled == {True, False}:
+            found[key] = f"{value}, scale {scenario.scale}"  # some workloads have so many, others so many times more
+        else:
+            found[key] = _times(value, scenario.scale) if True in scaled else value
+    return found
+
+
+def _times(value: Any, scale: int) -> Any:
+    """A number of agents, or numbers by site in any of their forms, times the scale."""
+    if isinstance(value, Mapping):
+        return {site: _times(number, scale) for site, number in value.items()}
+    if isinstance(value, int):
+        return value * scale
+    return dict.fromkeys(_sites(value), scale)
 
 
 def substitute(key: str, value: Any, into: dict[str, Any], where: Document) -> None:

@@ -118,6 +118,33 @@ def test_a_key_that_leads_nowhere(key: str, says: str) -> None:
         cells({key: ["1"]})
 
 
+@pytest.mark.parametrize(
+    ("sweep", "points", "number"),
+    [
+        ({"clients": [2, 4]}, [{"clients": 20}, {"clients": 40}], 40),
+        ({"workloads.far.clients.edge": [3]}, [{"workloads.far.clients.edge": 30}], 40),
+        ({"clients": [{"edge": 2}, "edge"]}, [{"clients": {"edge": 20}}, {"clients": {"edge": 10}}], 40),
+        ({"workloads.far.servers": [{"core": 2}]}, [{"workloads.far.servers": {"core": 2}}], 30),
+        ({"rate": ["1/s"]}, [{"rate": "1/s"}], 30),
+        ({"scale": [5], "clients": [2]}, [{"scale": 5, "clients": 2}], 20),
+    ],
+)
+def test_a_point_says_how_many_clients_the_scale_makes(
+    sweep: dict[str, Any], points: list[dict[str, Any]], number: int
+) -> None:
+    found = sorted(cells(sweep, scale=10), key=lambda cell: points.index(dict(cell.point)))
+    assert [dict(cell.point) for cell in found] == points
+    assert sum(clients(found[0]).values()) == number
+
+
+def test_where_the_scale_means_other_agents_the_point_says_so() -> None:
+    tell = {"pattern": "rpc-fanout", "clients": "edge", "servers": "core", "rate": "1/s"}
+    (cell,) = cells({"clients": [2]}, scale=10, workloads={**BASE["workloads"], "tell": tell})
+    assert cell.point == {"clients": "2, scale 10"}
+    assert cell.id == "rabbitmq-clients-2-scale-10-r1"
+    assert clients(cell) == {"near": 20, "far": 20, "tell": 2}
+
+
 def topologies(tmp_path: Path, **sweep: Any) -> Path:
     """A scenario file that goes through topologies: one link of 40 and of 80 ms, and one with another site beside."""
     wan = {"core-edge": {"between": ["core", "edge"], "rtt": "80ms"}}
