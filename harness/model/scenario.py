@@ -112,6 +112,14 @@ PathOrTopology = Annotated[
 ]
 
 
+def _whole_times(value: object) -> object:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(
+            f"a scale of {value!r} would make parts of agents; a whole number from 1; for fewer, set clients and servers"
+        )
+    return value
+
+
 class Scenario(Frozen):
     """What is put to the test, where, under which load, and how often."""
 
@@ -123,12 +131,13 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
-    scale: int = Field(
+    scale: Annotated[int, BeforeValidator(_whole_times)] = Field(
         default=1,
         ge=1,
         le=10_000,
         description="so many times the clients of every workload (with targets: per-client their servers too; of a "
-        "fanout to a shared target the servers instead)",
+        "fanout to a shared target the servers instead), a whole number; a sweep over clients is shown with the numbers "
+        "it comes to",
     )
     memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
