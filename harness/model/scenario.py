@@ -115,7 +115,7 @@ PathOrTopology = Annotated[
 def _whole_times(value: object) -> object:
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(
-            f"a scale of {value!r} would make parts of agents; a whole number from 1; for fewer, set clients and servers"
+            f"a scale of {value!r} would make parts of agents; a whole number from 1, or fewer clients and servers"
         )
     return value
 
@@ -136,8 +136,8 @@ class Scenario(Frozen):
         ge=1,
         le=10_000,
         description="so many times the clients of every workload (with targets: per-client their servers too; of a "
-        "fanout to a shared target the servers instead), a whole number; a sweep over clients is shown with the numbers "
-        "it comes to",
+        "fanout to a shared target the servers instead), a whole number; a sweep over clients is shown with what it "
+        "comes to",
     )
     memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
