@@ -126,7 +126,7 @@ def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     assert not ledger[["lost", "duplicated", "failed"]].to_numpy().any()
     memory = result.memory
     assert {"client", "server", "bus"} <= set(memory["role"])
-    assert (memory.groupby("process", observed=True)["anonymous"].max() > 1_000_000).all()
+    assert (memory.groupby("process", observed=True)["anonymous_bytes"].max() > 1_000_000).all()
     assert nothing_left(result.id)
 
 
