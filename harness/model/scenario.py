@@ -11,7 +11,7 @@ from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.memory import MemorySpec
-from harness.model.quantities import Duration
+from harness.model.quantities import Duration, share_unit
 from harness.model.stack import Adapter, StackName, StackSpec
 from harness.model.timeline import TimelineEvent
 from harness.model.topology import Topology
@@ -149,11 +149,12 @@ class Scenario(Frozen):
     )
     hosts: Limited = Field(default_factory=Limited, description="what each client host may use")
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
-    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    sweep: dict[str, Annotated[list[Any], BeforeValidator(share_unit), Field(min_length=1)]] = Field(
         default_factory=dict,
         description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
         "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them; "
-        "topology goes through whole topologies, each with a name of its own",
+        "topology goes through whole topologies, each with a name of its own; a unit on the last value alone, "
+        "[0, 20, 50 ms], is that of all",
     )
     combine: Literal["product", "zip"] = Field(
         default="product",

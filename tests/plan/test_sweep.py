@@ -145,6 +145,14 @@ def test_where_the_scale_means_other_agents_the_point_says_so() -> None:
     assert clients(cell) == {"near": 20, "far": 20, "tell": 2}
 
 
+def test_a_unit_on_the_last_value_is_that_of_all() -> None:
+    text = yaml.safe_dump({**BASE, "sweep": {"stack": ["oslo-14.7.3-rabbit"]}})
+    text = text.replace("stack:\n  - oslo-14.7.3-rabbit", "links.core-edge.rtt: [0, 20, 50, 100, 200 ms]")
+    found = plan_run(scenario_from_text(text, "swept.yaml"), systems=["rabbitmq"])
+    seen = {cell.point["links.core-edge.rtt"]: cell.lab.links[0].impairment.delay_s for cell in found}
+    assert seen == {"0 ms": 0, "20 ms": 0.01, "50 ms": 0.025, "100 ms": 0.05, "200 ms": 0.1}
+
+
 def topologies(tmp_path: Path, **sweep: Any) -> Path:
     """A scenario file that goes through topologies: one link of 40 and of 80 ms, and one with another site beside."""
     wan = {"core-edge": {"between": ["core", "edge"], "rtt": "80ms"}}
