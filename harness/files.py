@@ -183,7 +183,9 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
     # The memory cell of each system comes after the load, once: its repetitions are within it.
     memory = [index for index, variant in enumerate(variants) if variant[2].memory is not None]
     cells = []
-    for position, (index, repetition) in enumerate([*order, *((index, 0) for index in memory)]):
+    jobs = list(enumerate([*order, *((index, 0) for index in memory)]))
+    # In the file's order, so that what is refused first does not depend on the seed.
+    for position, (index, repetition) in sorted(jobs, key=lambda job: (job[1][1] == 0, job[1][1], job[1][0])):
         system, point, scenario, topology = variants[index]
         try:
             cells.append(
@@ -205,7 +207,7 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                 for fault in impossible.faults
             ]
             raise BadFile(tuple(findings)) from None
-    return tuple(cells)
+    return tuple(sorted(cells, key=lambda cell: cell.order))
 
 
 def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenario, Topology]:
