@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from harness.model.bus import BusSpec, Limited, Placed, RabbitmqBus, RouterBus
@@ -58,15 +59,16 @@ class Impossible(Exception):
 def cell_order(cells: Sequence[tuple[str, Mapping[str, Any]]], repetitions: int, seed: int) -> list[tuple[int, int]]:
     """The order of running: (index of the cell, 1-based repetition).
 
-    Each repetition runs every cell once before the next begins, so that drift of the machine meets all alike; from
-    the second repetition on the order within one is drawn at random (METHODS: interleaved).
+    Each repetition runs every cell once before the next begins, so that drift of the machine meets all alike. Within
+    one the points of the sweep come in an order drawn at random, and the systems of a point one after the other, they
+    too in an order drawn at random: what is compared as a pair is measured at nearly one time (METHODS: interleaved).
     """
+    at_point = [list(group) for _, group in groupby(range(len(cells)), key=lambda index: cells[index][1])]
     order = []
     for repetition in range(1, repetitions + 1):
-        block = list(range(len(cells)))
-        if repetitions > 1:
-            random.Random(derive(seed, "order", repetition)).shuffle(block)
-        order += [(index, repetition) for index in block]
+        draw = random.Random(derive(seed, "order", repetition))
+        for group in draw.sample(at_point, len(at_point)):
+            order += [(index, repetition) for index in draw.sample(group, len(group))]
     return order
 
 

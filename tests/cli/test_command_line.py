@@ -61,7 +61,7 @@ def test_validate_shows_the_faults_of_all_files(tmp_path: Path) -> None:
 def test_plan_is_whole_and_json_is_the_same_plan() -> None:
     text = harness("plan", "scenarios/quickstart.yaml").stdout
     cells = json.loads(harness("plan", "scenarios/quickstart.yaml", "--json").stdout)
-    assert [cell["id"] for cell in cells] == ["rabbitmq-r1", "amqp1-r1"]
+    assert {cell["id"] for cell in cells} == {"rabbitmq-r1", "amqp1-r1"}
     for cell in cells:
         for node in cell["lab"]["nodes"]:
             assert node["name"] in text
@@ -74,7 +74,7 @@ def test_plan_is_whole_and_json_is_the_same_plan() -> None:
 def test_one_parameter_scales_a_scenario_and_any_value_can_be_set() -> None:
     scaled = ("--set", "scale=3", "--set", "links.core-edge.rtt=50ms", "--set", "load={warmup: 1s, duration: 9s}")
     cells = json.loads(harness("plan", "scenarios/tc2.yaml", "--system", "amqp1", *scaled, "--json").stdout)
-    assert [len(cell["agents"]) for cell in cells] == [6, 12, 24, 48, 96, 192]
+    assert sorted(len(cell["agents"]) for cell in cells) == [6, 12, 24, 48, 96, 192]
     assert {pair["floor_s"] for cell in cells for pair in cell["pairs"]} == {0.05}
     assert cells[0]["phases"] == {"warmup_s": 1.0, "duration_s": 9.0, "drain_s": 10.0}
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import load_run
-from harness.errors import BusFailure, HarnessError, LinkFailure
+from harness.errors import BusFailure, CellsFailed, HarnessError, LinkFailure
 from harness.files import load_scenario
 from harness.lab.observer import Silent, Tick
 from harness.lab.run import RunSettings, run_scenario
@@ -126,7 +126,7 @@ def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     assert not ledger[["lost", "duplicated", "failed"]].to_numpy().any()
     memory = result.memory
     assert {"client", "server", "bus"} <= set(memory["role"])
-    assert (memory.groupby("process", observed=True)["anonymous"].max() > 1_000_000).all()
+    assert (memory.groupby("process", observed=True)["anonymous_bytes"].max() > 1_000_000).all()
     assert nothing_left(result.id)
 
 
@@ -164,8 +164,9 @@ def test_a_part_killed_under_load_fails_the_cell(
     def act() -> None:
         send(signal.SIGKILL, newest(tmp_path).id, program)
 
-    with pytest.raises(error, match=says):
+    with pytest.raises(CellsFailed, match=says) as caught:
         run(tmp_path, systems=["amqp1"], observer=Acting(act))
+    assert isinstance(caught.value.__cause__, error)
     result = newest(tmp_path)
     assert result.state == "failed"
     assert result.latency.empty, "a failed cell counts for nothing"

@@ -188,6 +188,19 @@ def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repet
     assert order == cell_order([(str(i), {}) for i in range(cells)], repetitions, seed)
 
 
+def test_points_come_in_random_order_and_the_systems_of_a_point_together() -> None:
+    cells = [(system, {"clients": clients}) for clients in range(8) for system in ("a", "b", "c")]
+    order = [index for index, _ in cell_order(cells, 2, 7)]
+    blocks = order[:24], order[24:]
+    for block in blocks:
+        points = [[cells[index][1]["clients"] for index in block[at : at + 3]] for at in range(0, 24, 3)]
+        assert all(len(set(point)) == 1 for point in points)
+        assert points != sorted(points), "a single repetition too is in no order that drift could follow"
+        systems = {tuple(cells[index][0] for index in block[at : at + 3]) for at in range(0, 24, 3)}
+        assert len(systems) > 1
+    assert blocks[0] != blocks[1]
+
+
 def test_seeds_differ_by_label_and_do_not_change() -> None:
     assert derive(1, "a") != derive(1, "b") != derive(2, "a")
     assert derive(2018, "rabbitmq-r1") == 7131085255083806446
