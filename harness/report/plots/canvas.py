@@ -261,7 +261,16 @@ def wrap_svg(plot_id: str, title: str, description: str, body: str, width: float
 
 
 _FONT = re.compile(r"font: (?:(?:normal|italic|oblique) )?(?P<weight>bold |\d{3} )?(?P<size>[\d.]+)px [^;\"]*")
+#: Where a coordinate may lose digits; anything else, text above all, keeps the numbers it has.
+_PLACED = re.compile(r'(?<=\s)(?:d|x|y|x1|y1|x2|y2|width|height|points|transform)="[^"]*"')
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+
+
+_TAG = re.compile(r"<[^>]*>")
+
+
+def _coarse(found: re.Match[str]) -> str:
+    return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), found[0])
 
 
 def _font(found: re.Match[str]) -> str:
@@ -279,6 +288,6 @@ def _for_the_page(svg: str, plot_id: str, title: str, description: str) -> str:
     body = _FONT.sub(_font, body)
     for token, placeholder in _PLACEHOLDERS.items():
         body = body.replace(placeholder, f"var(--{token})")
-    body = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), body)
+    body = _TAG.sub(lambda tag: _PLACED.sub(_coarse, tag[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", body).strip()
     return wrap_svg(plot_id, title, description, body, float(head[1]), float(head[2]))
