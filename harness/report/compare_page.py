@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from harness.report.findings import Findings
+    from harness.report.plots.canvas import Plot
 
-__all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs"]
+__all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs", "sweeps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class PublishedComparison:
     said: Answer
     html: Path
     markdown: Path
+    runs: tuple[Findings, ...]
 
 
 def compare(
@@ -76,7 +78,7 @@ def compare_runs(
         runs = list(pool.map(lambda path: examine(load_run(path)), paths))
     comparison = compare_findings(runs, axis=axis, baseline=baseline, allow=allow, tolerance=tolerance)
     said = compare_answer(comparison, runs)
-    published = PublishedComparison(comparison, said, into / "compare.html", into / "compare.md")
+    published = PublishedComparison(comparison, said, into / "compare.html", into / "compare.md", tuple(runs))
     write_report(published.html, compare_page(comparison, runs))
     title, about = _heading(comparison, runs)
     write_report(published.markdown, markdown(title, about, said, compare_tables(comparison)))
@@ -93,7 +95,7 @@ def compare_answer(comparison: Comparison, runs: Sequence[Findings]) -> Answer:
 def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
     """The comparison as one HTML document."""
     title, about = _heading(comparison, runs)
-    swept = [plot for findings in runs[:1] for plot in sweep_plots(findings)]
+    swept = sweeps(runs)
     tables = "".join(table_html(table) for table in compare_tables(comparison))
     facts: dict[str, Mapping[str, Any]] = {"Comparison": _about(comparison, runs)}
     facts |= {f"{name} ({f.run})": values for f in runs for name, values in f.provenance.items()}
@@ -104,6 +106,17 @@ def compare_page(comparison: Comparison, runs: Sequence[Findings]) -> str:
         section("provenance", "What ran", facts_html(facts)),
     ]
     return page(title, about, compare_answer(comparison, runs), sections)
+
+
+def sweeps(runs: Sequence[Findings]) -> list[Plot]:
+    """The sweep plots of every run; where there are several, each names its run."""
+    if len(runs) == 1:
+        return sweep_plots(runs[0])
+    return [
+        plot
+        for at, findings in enumerate(runs)
+        for plot in sweep_plots(findings, prefix=f"sweep-{at}", of=f"{findings.scenario}/{findings.run}")
+    ]
 
 
 def _about(comparison: Comparison, runs: Sequence[Findings]) -> dict[str, Any]:
