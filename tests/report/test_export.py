@@ -196,6 +196,14 @@ def test_a_sweep_with_repetitions_shows_intervals(tmp_path: Path) -> None:
     assert np.log(interval_of_logs([10.0, 11.0, 12.0])) == pytest.approx([logs.mean() - reach, logs.mean() + reach])
 
 
+def test_a_campaign_makes_a_page_small_enough_to_forward(tmp_path: Path) -> None:
+    """Two systems at four points, five times over: one repetition is made, the others are like it."""
+    found = swept(tmp_path, [{"clients": 2**at} for at in range(4)], seconds=60, rate=5)
+    cells = tuple(replace(cell, id=f"{cell.id}-{r}", repetition=r) for cell in found.cells for r in range(1, 6))
+    assert len(cells) == 40
+    assert len(run_page(replace(found, cells=cells, repetitions=5)).encode()) <= 2 << 20
+
+
 def test_links_are_held_against_what_was_declared_then(findings: Findings) -> None:
     assert "Declared after" not in [column.name for column in link_table(findings).shown]
     changed = replace(findings, links=(LinkFinding("a", "b", 20.0, 20.3, 120.0, 120.4), *findings.links))

@@ -22,6 +22,8 @@ __all__ = ["site_map"]
 _HEIGHT, _TOP = 250.0, 26.0
 _BOX_WIDTH = 116.0
 _LINE = 14.0
+#: More lines than this in a box are too many: systems are counted, and named in words beside the map.
+_MOST_LINES = 6
 _NAMES = {"rabbitmq": "broker", "router": "router"}
 
 
@@ -35,11 +37,11 @@ def site_map(findings: Findings) -> Plot | None:
     )
     residents = {site: _residents(findings, site) for site in findings.sites}
     standing = "; ".join(f"{site}: {', '.join(lines) or 'nothing'}" for site, lines in residents.items())
-    places = _places(findings.sites)
     ways: dict[tuple[str, str], list[LinkFinding]] = {}
     for link in findings.links:
         ways.setdefault((link.a, link.b), []).append(link)
     written = {site: _written(site, lines) for site, lines in residents.items()}
+    places = _places(findings.sites, max(_height(*lines) for lines in written.values()))
     short = max(0.0, *(_TOP - places[site][1] + _height(*lines) / 2 for site, lines in written.items()))
     places = {site: (x, y + short) for site, (x, y) in places.items()}
     height = max(places[site][1] + _height(*lines) / 2 for site, lines in written.items()) + 8
@@ -53,15 +55,17 @@ def site_map(findings: Findings) -> Plot | None:
     return drawn.plot()
 
 
-def _places(sites: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """The first site at the top, the others around an ellipse."""
+def _places(sites: tuple[str, ...], tallest: float) -> dict[str, tuple[float, float]]:
+    """The first site at the top, the others around an ellipse that leaves room between boxes as high as the tallest."""
     if len(sites) == 1:
         return {sites[0]: (WIDTH / 2, 60.0)}
     places = {}
+    apart = tallest + 44
+    radius = max(_HEIGHT / 2 - 34, apart / 1.5 if len(sites) <= 3 else apart)
     for at, site in enumerate(sites):
         angle = 2 * math.pi * at / len(sites) - math.pi / 2
         x = WIDTH / 2 + (WIDTH / 2 - _BOX_WIDTH / 2 - 2) * math.cos(angle)
-        y = _TOP + _HEIGHT / 2 + (_HEIGHT / 2 - 34) * math.sin(angle)
+        y = _TOP + 34 + radius * (1 + math.sin(angle))
         places[site] = (x, y)
     return places
 
@@ -88,7 +92,13 @@ def _written(site: str, residents: list[str]) -> tuple[list[str], list[str]]:
     """A site's name and who stands there, as lines that fit into its box."""
     room = _BOX_WIDTH - 8
     name = wrapped(site, room, size=12, bold=True)
-    return name, [line for text in residents for line in wrapped(text, room, size=10)]
+    lines = [line for text in residents for line in wrapped(text, room, size=10)]
+    if len(lines) > _MOST_LINES:
+        kinds = Counter(text.partition(" (")[0] for text in residents if text.endswith(")"))
+        counted = [f"{kind} ({numbers.plural(count, 'system')})" for kind, count in kinds.items()]
+        shorter = [*counted, *(text for text in residents if not text.endswith(")"))]
+        lines = [line for text in shorter for line in wrapped(text, room, size=10)]
+    return name, lines
 
 
 def _height(name: list[str], residents: list[str]) -> float:
