@@ -8,10 +8,12 @@ import re
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.colors import to_rgba, to_rgba_array
@@ -171,8 +173,10 @@ _ABOVE_AXES, _LEAST_LEFT, _RIGHT, _EDGE, _TITLE_ROW, _TEXT_ROW = 40.0, 40.0, 12.
 _TEXT, _TITLE = 11, 12
 #: From the axes down to the baseline of the first tick label, and from the last line of one thing to the next.
 _TICKS_BELOW, _NEXT = 13.0, 17.0
-#: What a legend's line and the space after it take.
-_HANDLE = 36.0
+#: What a legend's line and the space after it take, and what is between its columns.
+_HANDLE, _BETWEEN_COLUMNS = 33.5, 15.5
+#: Between a tick label and its axis.
+_TICK_PAD = 4.0
 
 
 class _Canvas:
@@ -267,56 +271,55 @@ class _Canvas:
         """Where the axes begin and end, so that no tick label leaves the frame."""
         left, right = _LEAST_LEFT, WIDTH - _RIGHT
         self._place(left, right, top, bottom, bottom)
-        boxes = [text.get_window_extent() for text in self.axes.get_yticklabels() if text.get_text()]
-        over = max((_EDGE - box.x0 for box in boxes), default=0.0)
-        if over > 0:
-            left += over
-            self._place(left, right, top, bottom, bottom)
-        boxes = [text.get_window_extent() for text in self._shown_ticks()]
-        over = max((box.x1 - WIDTH + _EDGE for box in boxes), default=0.0)
-        if over > 0:
-            right -= over
-            self._place(left, right, top, bottom, bottom)
+        widest = max((_label_width(text) for text in self.axes.get_yticklabels()), default=0.0)
+        left = max(left, _EDGE + widest + _TICK_PAD)
+        self._place(left, right, top, bottom, bottom)
+        end = max((at + _label_width(text) / 2 for at, text in self._shown_ticks()), default=0.0)
+        right -= max(0.0, end - (WIDTH - _EDGE))
+        self._place(left, right, top, bottom, bottom)
         return left, right
 
-    def _shown_ticks(self) -> list[Text]:
+    def _shown_ticks(self) -> list[tuple[float, Text]]:
+        """Where in the picture each tick label of the horizontal axis stands, from left to right."""
+        axis = self.axes.xaxis
         low, high = sorted(self.axes.get_xlim())
         slack = (high - low) * 1e-6
-        return [
-            tick.label1
-            for tick in self.axes.xaxis.get_major_ticks()
-            if tick.label1.get_text() and low - slack <= tick.get_loc() <= high + slack
-        ]
+        labels = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
+        shown = [(at, text) for at, text in labels if text.get_text() and low - slack <= at <= high + slack]
+        return sorted(((self.axes.transData.transform((at, 0))[0], text) for at, text in shown), key=lambda one: one[0])
 
     def _thin_out_ticks(self) -> int:
-        """Hide tick labels that would run into their neighbour, the first and last ones last; returns their lines."""
-        self.figure.draw_without_rendering()
-        found = sorted(((text.get_window_extent(), text) for text in self._shown_ticks()), key=lambda pair: pair[0].x0)
-        if not found:
-            return 0
-        kept = [found[0]]
-        for box, text in found[1:]:
-            if box.x0 < kept[-1][0].x1 + 3:
-                text.set_visible(False)
-            else:
-                kept.append((box, text))
-        return max(text.get_text().count("\n") + 1 for _, text in kept)
+        """Hide tick labels that would run into the one before; returns the most lines a label has."""
+        end, lines = -math.inf, 0
+        for at, text in self._shown_ticks():
+            half = _label_width(text) / 2
+            text.set_visible(at - half >= end + 3)
+            if text.get_visible():
+                end, lines = at + half, max(lines, lines_of(text.get_text()))
+        return lines
 
     def _make_legend(self) -> Legend | None:
         """The legend in as many columns as the frame takes, long names on several lines."""
         handles, labels = self.axes.get_legend_handles_labels() if self._key else ([], [])
+        if not labels:
+            return None
         room = WIDTH - 2 * _EDGE
-        for columns in range(min(4, len(labels)), 0, -1):
-            names = labels if columns > 1 else ["\n".join(wrapped(label, room - _HANDLE)) for label in labels]
-            legend = self.figure.legend(
-                handles, names, loc="lower left", ncols=columns, borderaxespad=0, borderpad=0, alignment="left"
-            )
-            if columns == 1 or legend.get_window_extent().width <= room:
-                return legend
-            legend.remove()
-        return None
+        widths = [text_width(label) + _HANDLE for label in labels]
+
+        def width(columns: int) -> float:
+            parts = np.array_split(np.array(widths), columns)
+            return float(sum(part.max() for part in parts)) + _BETWEEN_COLUMNS * (columns - 1)
+
+        columns = next((n for n in range(min(4, len(labels)), 1, -1) if width(n) <= room), 1)
+        names = ["\n".join(wrapped(label, room - _HANDLE)) for label in labels]
+        return self.figure.legend(handles, names, loc="lower left", ncols=columns, borderaxespad=0, borderpad=0)
 
 
+def _label_width(text: Text) -> float:
+    return max(text_width(line) for line in text.get_text().split("\n"))
+
+
+@lru_cache(maxsize=4096)
 def text_width(text: str, *, size: float = _TEXT, bold: bool = False) -> float:
     """How wide a line is in picture units, in a font at least as wide as those of browsers."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
