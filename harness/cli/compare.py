@@ -64,4 +64,4 @@ def compare(
     if export is not None:
         from harness.report.export import export_comparison
 
-        click.echo(f"export: {len(export_comparison(done.comparison, export))} files in {export}")
+        click.echo(f"export: {len(export_comparison(done.comparison, done.runs, export))} files in {export}")

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from harness.report.findings import Findings
+    from harness.report.plots.canvas import Plot
     from harness.report.tables import Table
 
-__all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs"]
+__all__ = ["PublishedComparison", "compare", "compare_answer", "compare_page", "compare_runs", "sweeps"]
 
 _AGAIN = "to compare again"
 
@@ -45,6 +46,7 @@ class PublishedComparison:
     tables: tuple[Table, ...]
     html: Path
     markdown: Path
+    runs: tuple[Findings, ...]
 
 
 def compare(
@@ -87,7 +89,8 @@ def compare_runs(
     tables = (*leak_tables(leaks), *compare_tables(comparison))
     # Each axis has files of its own: comparing along another one keeps the first.
     name = "compare" + (f"-{re.sub(r'[^A-Za-z0-9._-]+', '-', axis)}" if axis else "")
-    published = PublishedComparison(comparison, said, tables, into / f"{name}.html", into / f"{name}.md")
+    html, text = (into / f"{name}.{kind}" for kind in ("html", "md"))
+    published = PublishedComparison(comparison, said, tables, html, text, tuple(runs))
     write_report(published.html, compare_page(comparison, runs, leaks, allow))
     title, about = _heading(comparison, runs)
     again = _about(comparison, runs, allow)[_AGAIN]
@@ -150,7 +153,7 @@ def compare_page(
 ) -> str:
     """The comparison as one HTML document."""
     title, about = _heading(comparison, runs)
-    swept = [plot for findings in runs[:1] for plot in sweep_plots(findings)]
+    swept = sweeps(runs)
     forest = forest_plots(comparison)
     tables = "".join(table_html(table) for table in compare_tables(comparison))
     facts: dict[str, Mapping[str, Any]] = {"Comparison": _about(comparison, runs, allow)}
@@ -163,6 +166,17 @@ def compare_page(
         section("provenance", "What ran", facts_html(facts)),
     ]
     return page(title, about, compare_answer(comparison, runs, leaks), sections)
+
+
+def sweeps(runs: Sequence[Findings]) -> list[Plot]:
+    """The sweep plots of every run; where there are several, each names its run."""
+    if len(runs) == 1:
+        return sweep_plots(runs[0])
+    return [
+        plot
+        for at, findings in enumerate(runs)
+        for plot in sweep_plots(findings, prefix=f"sweep-{at}", of=f"{findings.scenario}/{findings.run}")
+    ]
 
 
 def _about(comparison: Comparison, runs: Sequence[Findings], allow: Collection[str]) -> dict[str, Any]:
