@@ -184,6 +184,17 @@ def _default_axis(runs: Sequence[Findings]) -> str:
     return "system" if len(systems) > 1 or not axes else axes[0]
 
 
+def _together(axis: str, findings: Findings) -> list[str]:
+    """The other axes of a sweep that take a value of their own for each of this one's, as `combine: zip` makes them."""
+    points = [cell.system.point for cell in findings.cells if axis in cell.system.point]
+    found = []
+    for other in dict.fromkeys(name for point in points for name in point if name != axis):
+        pairs = {(repr(point[axis]), repr(point.get(other))) for point in points}
+        if len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}) > 1:
+            found.append(other)
+    return found
+
+
 def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
     point = dict(cell.system.point)
     name = f"{findings.scenario}/{findings.run}"
@@ -197,7 +208,7 @@ def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
             expected=f"run, {', '.join(labels)}",
             remedy="name one of these with --axis",
         )
-    side = labels.pop(axis)
+    side = ", ".join(labels.pop(name) for name in (axis, *_together(axis, findings)))
     return _Placed(side, ", ".join(labels.values()), name, cell)
 
 

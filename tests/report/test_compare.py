@@ -231,3 +231,20 @@ def test_another_axis_does_not_overwrite_the_first_comparison(tmp_path: Path) ->
     first, second = compare_runs([path], into=tmp_path), compare_runs([path], into=tmp_path, axis="system")
     assert (first.html.name, second.html.name) == ("compare.html", "compare-system.html")
     assert "harness compare" in first.markdown.read_text().split("## To do it again")[1]
+
+
+def test_axes_swept_together_are_compared_together(small: Findings) -> None:
+    def swept(points: list[dict[str, Any]]) -> Findings:
+        rabbit = [cell for cell in small.cells if cell.system.name == "rabbit"]
+        cells = [
+            replace(cell, system=replace(cell.system, point=point), id=f"{cell.id}-{at}")
+            for at, point in enumerate(points)
+            for cell in rabbit
+        ]
+        return replace(small, cells=tuple(cells))
+
+    (contrast,) = compare_findings([swept([{"rtt": 20, "rate": 1}, {"rtt": 50, "rate": 2}])], axis="rtt").contrasts
+    assert (contrast.a, contrast.b, contrast.context) == ("rtt 20, rate 1", "rtt 50, rate 2", "rabbit")
+    product = swept([{"rtt": rtt, "rate": rate} for rtt in (20, 50) for rate in (1, 2)])
+    contexts = [contrast.context for contrast in compare_findings([product], axis="rtt").contrasts]
+    assert contexts == ["rabbit, rate 1", "rabbit, rate 2"]

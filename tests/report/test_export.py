@@ -208,7 +208,7 @@ def test_links_are_held_against_what_was_declared_then(findings: Findings) -> No
     assert "Declared after" not in [column.name for column in link_table(findings).shown]
     changed = replace(findings, links=(LinkFinding("a", "b", 20.0, 20.3, 120.0, 120.4), *findings.links))
     table = link_table(changed)
-    assert [column.name for column in table.shown][-2:] == ["Declared after", "After"]
+    assert [column.name for column in table.shown][-2:] == ["Declared after, ms", "After, ms"]
     assert "120" in table_html(table)
 
 
