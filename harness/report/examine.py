@@ -67,7 +67,7 @@ def examine(run: Run) -> Findings:
         system = _system(used)
         for cell in used:
             try:
-                finding, samples = _read_cell(run, cell, system)
+                finding, samples = _read_cell(run, cell, system, resolved.get("stacks"))
             except DamagedResult as error:
                 problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
                 continue
@@ -162,7 +162,7 @@ def _stands_in(record: CellRecord) -> bool:
     return any(bus.get("stand_in") for bus in record.facts.get(facts.BUSES, {}).values())
 
 
-def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
+def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
     sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries(tuple({*DELIVERY_NEEDS, *DEAF_DELIVERY_NEEDS}))
@@ -197,7 +197,13 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
         latencies=latencies,
         succeeded={pair: len(measured.response) for pair, measured in samples.items()},
         timelines=timelines,
-        parts=parts_of(record, run.manifest.host, run.manifest.harness),
+        parts=parts_of(
+            record,
+            run.manifest.host,
+            run.manifest.harness,
+            lax_links=bool(run.manifest.facts.get(facts.LAX_LINKS)),
+            stacks=stacks if isinstance(stacks, dict) else None,
+        ),
         events=tuple(record.events),
         samples=processes,
         resources=summarise_resources(processes, record.phases),
