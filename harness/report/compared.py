@@ -15,7 +15,7 @@ from harness.report.findings import point_texts
 from harness.report.metrics import KINDS, Metric, cell_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.report.findings import CellFinding, Findings
 
@@ -141,7 +141,8 @@ def compare_findings(
     Raises BadInput: nothing to compare along that axis, or sides that differ in more than it.
     """
     axis = axis or _default_axis(runs)
-    placed = [_place(axis, findings, cell) for findings in runs for cell in findings.cells if cell.state == "valid"]
+    once = {(findings.scenario, findings.run): findings for findings in runs}.values()
+    placed = [_place(axis, findings, cell) for findings in once for cell in findings.cells if cell.state == "valid"]
     sides = list(dict.fromkeys(p.side for p in placed))
     if baseline is not None:
         if baseline not in sides:
@@ -204,38 +205,51 @@ def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
 def _require_alike(
     axis: str, a: Sequence[_Placed], b: Sequence[_Placed], allow: Collection[str], notes: list[str]
 ) -> None:
-    """Refuse sides that differ in more than the axis; a lone difference between two runs is taken for the axis."""
-    found = differences(a[0].cell.parts, b[0].cell.parts)
-    if a[0].run == b[0].run and axis not in AXIS_PARTS:
-        return  # Points of one sweep: the scenario itself holds everything else fixed.
-    unexpected = {
-        part: where for part, where in found.items() if part not in allow and part not in AXIS_PARTS.get(axis, ())
-    }
-    if axis == "run" and len(unexpected) == 1:
-        part, where = next(iter(unexpected.items()))
-        notes.append(f"The runs differ in their {part} ({where}); that is taken for what is compared.")
+    """Refuse sides that differ in more than the axis, and cells of different runs that are not alike within a side; a
+    lone difference between two runs is taken for the axis."""
+    for side in (a, b):
+        for other in side:
+            if other.run != side[0].run:
+                found = differences(side[0].cell.parts, other.cell.parts)
+                _refuse(found, found.keys() - set(allow), f"{side[0].side} of {side[0].run} and of {other.run}")
+                notes += _allowed(found, f"The runs of {side[0].side}")
+    # Two cells of one run, where there are such: its scenario holds everything but the axis fixed.
+    here, there = next(((p, q) for p in a for q in b if p.run == q.run), (a[0], b[0]))
+    if here.run == there.run and axis not in AXIS_PARTS:
         return
+    found = differences(here.cell.parts, there.cell.parts)
+    unexpected = found.keys() - set(allow) - AXIS_PARTS.get(axis, frozenset())
+    if axis == "run" and len(unexpected) == 1:
+        (part,) = unexpected
+        notes.append(f"The runs differ in their {part} ({found[part]}); that is taken for what is compared.")
+        return
+    _refuse(found, unexpected, f"{here.side} and {there.side}")
+    notes += _allowed({part: where for part, where in found.items() if part in allow}, "They")
+
+
+def _refuse(found: Mapping[str, str], unexpected: Collection[str], sides: str) -> None:
     if unexpected:
-        listed = "; ".join(f"{part} ({where})" for part, where in unexpected.items())
+        parts = [part for part in found if part in unexpected]
         raise BadInput(
-            f"they differ in more than what is compared: {listed}",
-            where=f"{a[0].side} and {b[0].side}",
+            "they differ in more than what is compared: " + "; ".join(f"{part} ({found[part]})" for part in parts),
+            where=sides,
             expected="sides that differ in one part only",
             remedy="run both under the same conditions, or allow the parts by name: "
-            + " ".join(f"--allow '{part}'" for part in unexpected),
+            + " ".join(f"--allow '{part}'" for part in parts),
         )
-    notes += [
-        f"They differ in their {part} ({where}), which was allowed." for part, where in found.items() if part in allow
-    ]
+
+
+def _allowed(found: Mapping[str, str], who: str) -> list[str]:
+    return [f"{who} differ in their {part} ({where}), which was allowed." for part, where in found.items()]
 
 
 def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, tolerance: float, notes: list[str]) -> Contrast:
-    paired = {p.run for p in a} == {p.run for p in b} and len({p.run for p in a}) == 1
+    common = {_place_in_run(p) for p in a} & {_place_in_run(p) for p in b}
+    paired = bool(common)
     if paired:
-        common = {p.cell.repetition for p in a} & {p.cell.repetition for p in b}
         if len(a) + len(b) > 2 * len(common):
             notes.append(f"Left out, having no partner of their repetition: {', '.join(_partnerless(a, b))}.")
-        a, b = ([p for p in sorted(side, key=_repetition) if p.cell.repetition in common] for side in (a, b))
+        a, b = ([p for p in sorted(side, key=_place_in_run) if _place_in_run(p) in common] for side in (a, b))
     values_a, values_b = ([cell_metrics(p.cell) for p in side] for side in (a, b))
     metrics = [m for m in dict.fromkeys(m for v in values_a for m in v) if any(m in v for v in values_b)]
     lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
@@ -252,12 +266,13 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
 
 
 def _partnerless(a: Sequence[_Placed], b: Sequence[_Placed]) -> list[str]:
-    repetitions = {p.cell.repetition for p in a} ^ {p.cell.repetition for p in b}
-    return [p.cell.id for p in (*a, *b) if p.cell.repetition in repetitions]
+    alone = {_place_in_run(p) for p in a} ^ {_place_in_run(p) for p in b}
+    return [p.cell.id for p in (*a, *b) if _place_in_run(p) in alone]
 
 
-def _repetition(placed: _Placed) -> int:
-    return placed.cell.repetition
+def _place_in_run(placed: _Placed) -> tuple[str, int]:
+    """What two cells have in common that ran next to each other."""
+    return placed.run, placed.cell.repetition
 
 
 def _effect(
