@@ -15,7 +15,7 @@ from harness.report.findings import point_texts
 from harness.report.metrics import KINDS, Metric, cell_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from harness.report.findings import CellFinding, Findings
 
@@ -164,7 +164,7 @@ def compare_findings(
                 continue
             _require_alike(axis, here[sides[0]], here[side], allow, notes)
             contrasts.append(_contrast(here[sides[0]], here[side], context, tolerance, notes))
-    return Comparison(axis, tuple(sides), tuple(contrasts), tolerance, tuple(dict.fromkeys(notes)))
+    return Comparison(axis, tuple(sides), tuple(_corrected(contrasts)), tolerance, tuple(dict.fromkeys(notes)))
 
 
 def compare_systems(findings: Findings) -> Comparison | None:
@@ -255,14 +255,21 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
     lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
     if lacking:
         notes.append(f"Measured on one side only, not compared: {', '.join(sorted(lacking))}.")
-    found: dict[Metric, Effect] = {}
-    # A family is one figure on all its subjects: noisy p99s would drown what the medians show, and the other way round.
-    for family in dict.fromkeys((metric.kind, metric.name) for metric in metrics):
-        members = [metric for metric in metrics if (metric.kind, metric.name) == family]
-        raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in members]
-        found.update(zip(members, correct(raw), strict=True))
-    effects = tuple(MetricEffect(m, found[m]) for kind in KINDS for m in metrics if m.kind == kind)
+    raw = {metric: _effect(metric, values_a, values_b, paired, tolerance) for metric in metrics}
+    effects = tuple(MetricEffect(m, raw[m]) for kind in KINDS for m in metrics if m.kind == kind)
     return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), effects)
+
+
+def _corrected(contrasts: Sequence[Contrast]) -> Iterator[Contrast]:
+    """The contrasts with p-values corrected within each kind of metric, over all that is compared."""
+    families: dict[str, list[Effect]] = {}
+    for contrast in contrasts:
+        for e in contrast.effects:
+            families.setdefault(e.metric.kind, []).append(e.effect)
+    corrected = {kind: iter(correct(effects)) for kind, effects in families.items()}
+    for contrast in contrasts:
+        effects = tuple(MetricEffect(e.metric, next(corrected[e.metric.kind])) for e in contrast.effects)
+        yield replace(contrast, effects=effects)
 
 
 def _partnerless(a: Sequence[_Placed], b: Sequence[_Placed]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from harness.errors import BadInput
 from harness.report.answer import answer
@@ -119,6 +120,13 @@ def test_several_runs_are_paired_within_each(tmp_path: Path, small: Findings) ->
     assert contrast.repetitions == (10, 10)
     named = compare_findings([small, small], axis="system").contrasts[0]
     assert named.repetitions == (5, 5)
+
+
+def test_all_latencies_of_a_comparison_are_corrected_together(small: Findings) -> None:
+    (contrast,) = compare_findings([small]).contrasts
+    effects = [e.effect for e in contrast.effects if e.metric.kind == "latency"]
+    p = [effect.p for effect in effects]
+    assert [effect.corrected for effect in effects] == pytest.approx(list(stats.false_discovery_control(p)))
 
 
 @pytest.mark.parametrize(
