@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.comparison import TOLERANCE, Effect, compare, correct
+from harness.analysis.comparison import TOLERANCE, Effect, Figure, compare_figures, correct
 from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
 from harness.report.findings import point_texts
@@ -74,7 +74,7 @@ class Comparison:
 
         Columns: a, b, context, kind, subject, metric, unit, value_a, value_b (typical values), effect (b / a, or b - a
         where scale is "difference"), low, high (95 % interval), verdict (of b), scale, corrected_p, detectable,
-        repetitions_needed, repetitions, why.
+        repetitions_needed, repetitions, why, doubt (what is said against the figures, "" for nothing).
         """
         return pd.DataFrame(
             {
@@ -97,6 +97,7 @@ class Comparison:
                 "repetitions_needed": e.effect.needed,
                 "repetitions": min(e.effect.n),
                 "why": e.effect.why,
+                "doubt": e.effect.doubt,
             }
             for contrast in self.contrasts
             for e in contrast.effects
@@ -250,7 +251,10 @@ def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, toleranc
         if len(a) + len(b) > 2 * len(common):
             notes.append(f"Left out, having no partner of their repetition: {', '.join(_partnerless(a, b))}.")
         a, b = ([p for p in sorted(side, key=_place_in_run) if _place_in_run(p) in common] for side in (a, b))
-    values_a, values_b = ([cell_metrics(p.cell) for p in side] for side in (a, b))
+    load_differs = any(
+        part == "load" or part.startswith("workload ") for part in differences(a[0].cell.parts, b[0].cell.parts)
+    )
+    values_a, values_b = ([cell_metrics(p.cell, load_differs=load_differs) for p in side] for side in (a, b))
     metrics = [m for m in dict.fromkeys(m for v in values_a for m in v) if any(m in v for v in values_b)]
     lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
     if lacking:
@@ -284,8 +288,8 @@ def _place_in_run(placed: _Placed) -> tuple[str, int]:
 
 def _effect(
     metric: Metric,
-    a: Sequence[dict[Metric, float]],
-    b: Sequence[dict[Metric, float]],
+    a: Sequence[dict[Metric, Figure]],
+    b: Sequence[dict[Metric, Figure]],
     paired: bool,
     tolerance: float,
 ) -> Effect:
@@ -294,7 +298,7 @@ def _effect(
         xs, ys = [x for x, _ in both], [y for _, y in both]
     else:
         xs, ys = [v[metric] for v in a if metric in v], [v[metric] for v in b if metric in v]
-    effect = compare(
+    effect = compare_figures(
         xs,
         ys,
         paired=paired,
@@ -303,4 +307,8 @@ def _effect(
         tolerance=tolerance if metric.tolerance is None else metric.tolerance,
     )
     missing = max(len(a) - len(xs), len(b) - len(ys))
-    return replace(effect, why=f"{effect.why}; {missing} cells lack this figure") if missing else effect
+    if not missing:
+        return effect
+    if min(effect.n) < 2:
+        return replace(effect, why=f"measured in {len(xs)} of {len(a)} and {len(ys)} of {len(b)} runs: too few to tell")
+    return replace(effect, why=f"{effect.why}; {missing} cells lack this figure")
