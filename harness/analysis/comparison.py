@@ -19,6 +19,7 @@ arXiv 2007.10899). Each run gives one value per metric; runs of one repetition a
   % of identical pairs are called different in any metric and 84 % of medians shifted by a tenth are found; if each pair
   of sites has its own, 4.1 % and 83 %; if every figure has, 3.5 % and 83 %. Uncorrected, 8 to 29 % are called
   different. A lone shifted median among unshifted ones is found in 45 %: the price of looking at twelve figures.
+  Through the store and all metrics (make bench-compare does it again; 100 pairs each): 3 and 89 %.
 - equivalent: the whole interval lies within the tolerance. Everything else is inconclusive, and the report says what
   difference these runs would have called with 80 % power (never less than the tolerance, which it must exceed), and how
   many repetitions would do: with that many, no difference is called equivalent, and twice the tolerance is called a

@@ -168,7 +168,7 @@ def _resources(cell: CellFinding, load_differs: bool) -> Iterator[tuple[Metric, 
         memory = float(ends.sum() if role == "bus" else ends.median())
         if memory > 0:
             yield Metric("memory", one, "own memory", "MiB"), Figure.exact(memory)
-        cores, seconds = float(own["cpu_cores"].sum(skipna=False)), cell.phases["duration_s"]
+        cores, seconds = float(own["cpu_cores"].sum(min_count=1)), cell.phases["duration_s"]
         if seconds <= 0 or not math.isfinite(cores):
             continue
         metric, unit = Metric("cpu", every, "CPU", "cores"), 1.0
