@@ -96,7 +96,7 @@ def _advice(contrast: Contrast) -> str:
     typical, most = sorted(known)[len(known) // 2], max(known)
     are_open = numbers.plural(len(still), "metric is", "metrics are")
     return (
-        f"{are_open} open: to call them equivalent if they are, or different by twice the tolerance, "
+        f"{are_open} open: to find a difference as large as the tolerance "
         f"takes about {typical} repetitions for half of them and {most} for the most variable"
         + (f", and more than 1,000 for {len(still) - len(known)}." if len(known) < len(still) else ".")
     )
@@ -134,9 +134,8 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
         f"{contrast.b} against {contrast.a}{where}",
         "Typical values are means of the runs (geometric for ratios). Effects carry 95 % intervals; a verdict needs an "
         f"interval that excludes no difference, an effect beyond the tolerance ({comparison.tolerance:.0%}, or 1 in "
-        "1,000 messages) and a p-value that survives the correction across all figures of its kind. Detectable: the least "
-        "difference these runs would call with 80 % power. Needed: repetitions with which no difference is called "
-        "equivalent, and one of twice the tolerance is called.",
+        "1,000 messages) and a p-value that survives the correction across all subjects of its figure. Detectable: the "
+        "least difference these runs find with 80 % power. Needed: repetitions that find one of the tolerance's size.",
         (
             Column("Kind", "kind"),
             Column("Subject", "subject"),
