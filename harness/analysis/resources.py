@@ -39,7 +39,8 @@ RESOURCE_COLUMNS = (
 #: start script, the virtual machine below it and its helpers; adding their RSS counts shared pages more than once.
 _FIGURES = ("anonymous", "rss", "pss", "uss", "fds", "threads", "sockets")
 _MIB = float(1 << 20)
-#: Share of the load's time, at either end, whose median is "begin" and "end".
+#: Share of the load's time, at either end, whose median is "begin" and "end"; a load too short for a sample in it has
+#: its first and its last one.
 ENDS = 0.2
 
 
@@ -64,13 +65,13 @@ def summarise_resources(samples: pd.DataFrame, phases: Mapping[str, float]) -> p
         begin = instants <= start + ENDS * length
         end = instants >= start + (1 - ENDS) * length
         row: dict[str, Any] = {"role": role, "site": site, "process": process, "samples": len(instants)}
-        row["anonymous_mib_begin"] = _median(whole["anonymous"][begin]) / _MIB
-        row["anonymous_mib_end"] = _median(whole["anonymous"][end]) / _MIB
+        row["anonymous_mib_begin"] = _at_begin(whole["anonymous"], begin) / _MIB
+        row["anonymous_mib_end"] = _at_end(whole["anonymous"], end) / _MIB
         row["anonymous_mib_peak"] = float(np.fmax.reduce(whole["anonymous"])) / _MIB
         for name in ("rss", "pss", "uss"):
-            row[f"{name}_mib_end"] = _median(whole[name][end]) / _MIB
+            row[f"{name}_mib_end"] = _at_end(whole[name], end) / _MIB
         for name in ("fds", "threads", "sockets"):
-            row[f"{name}_end"] = _median(whole[name][end])
+            row[f"{name}_end"] = _at_end(whole[name], end)
         row["cpu_cores"] = _cores(own["t_s"], own["pid"], own["cpu_s"])
         rows.append(row)
     return pd.DataFrame(rows, columns=list(RESOURCE_COLUMNS))
@@ -86,6 +87,18 @@ def _added(rounds: NDArray[np.intp], values: NDArray[np.float64], count: int) ->
 def _median(values: NDArray[np.float64]) -> float:
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")
+
+
+def _at_begin(values: NDArray[np.float64], window: NDArray[np.bool_]) -> float:
+    """The median of a window at the beginning; the first known value where it holds none."""
+    known = ~np.isnan(values)
+    within = known & window
+    return _median(values[within] if within.any() else values[known][:1])
+
+
+def _at_end(values: NDArray[np.float64], window: NDArray[np.bool_]) -> float:
+    """The median of a window at the end; the last known value where it holds none."""
+    return _at_begin(values[::-1], window[::-1])
 
 
 def _cores(t_s: NDArray[np.float64], pid: NDArray[np.float64], cpu_s: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from harness.analysis.theilsen import theil_sen
 from harness.analysis.timeline import Timeline
 
-__all__ = ["FLATNESS", "LATENESS", "below_floor", "generator_saturated", "unsteady"]
+__all__ = ["FLATNESS", "LATENESS", "below_floor", "generator_saturated", "late_share_ms", "unsteady"]
 
 #: A p99 send delay above this share of the p50 under study says more about the generator than about the bus.
 LATENESS = 0.10
@@ -35,6 +35,22 @@ def generator_saturated(p99_delay_ms: float, p50_ms: float, starved: int) -> str
     if np.isfinite(p99_delay_ms) and np.isfinite(p50_ms) and p99_delay_ms > LATENESS * p50_ms:
         return f"p99 send delay {p99_delay_ms:.2f} ms is more than {LATENESS:.0%} of the p50 of {p50_ms:.2f} ms"
     return None
+
+
+def late_share_ms(delay_ms: float, figure_ms: float, p50_ms: float, starved: int) -> float:
+    """What the generator's lateness may have added to a percentile that is compared; 0 where it is of no account.
+
+    A response is the lateness and what followed, so no percentile of what followed is lower than that of the response
+    by more than about the same percentile of the lateness. A late p99 says nothing against a p50.
+
+    Args:
+        delay_ms: the same percentile of sent - due as `figure_ms` is of the latency.
+        figure_ms: the percentile that is compared.
+        p50_ms: the median under study.
+        starved: operations that found no free worker when they were due.
+    """
+    doubtful = starved or delay_ms > LATENESS * p50_ms
+    return min(delay_ms, figure_ms) if doubtful and np.isfinite(delay_ms) else 0.0
 
 
 def unsteady(timeline: Timeline) -> str | None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.comparison import TOLERANCE, Effect, compare, correct
+from harness.analysis.comparison import TOLERANCE, Effect, Figure, compare_figures, correct
 from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
 from harness.report.findings import point_texts
 from harness.report.metrics import KINDS, Metric, cell_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from harness.report.findings import CellFinding, Findings
 
@@ -74,7 +74,7 @@ class Comparison:
 
         Columns: a, b, context, kind, subject, metric, unit, value_a, value_b (typical values), effect (b / a, or b - a
         where scale is "difference"), low, high (95 % interval), verdict (of b), scale, corrected_p, detectable,
-        repetitions_needed, repetitions, why.
+        repetitions_needed, repetitions, why, doubt (what is said against the figures, "" for nothing).
         """
         return pd.DataFrame(
             {
@@ -97,6 +97,7 @@ class Comparison:
                 "repetitions_needed": e.effect.needed,
                 "repetitions": min(e.effect.n),
                 "why": e.effect.why,
+                "doubt": e.effect.doubt,
             }
             for contrast in self.contrasts
             for e in contrast.effects
@@ -141,7 +142,8 @@ def compare_findings(
     Raises BadInput: nothing to compare along that axis, or sides that differ in more than it.
     """
     axis = axis or _default_axis(runs)
-    placed = [_place(axis, findings, cell) for findings in runs for cell in findings.cells if cell.state == "valid"]
+    once = {(findings.scenario, findings.run): findings for findings in runs}.values()
+    placed = [_place(axis, findings, cell) for findings in once for cell in findings.cells if cell.state == "valid"]
     sides = list(dict.fromkeys(p.side for p in placed))
     if baseline is not None:
         if baseline not in sides:
@@ -163,7 +165,7 @@ def compare_findings(
                 continue
             _require_alike(axis, here[sides[0]], here[side], allow, notes)
             contrasts.append(_contrast(here[sides[0]], here[side], context, tolerance, notes))
-    return Comparison(axis, tuple(sides), tuple(contrasts), tolerance, tuple(dict.fromkeys(notes)))
+    return Comparison(axis, tuple(sides), tuple(_corrected(contrasts)), tolerance, tuple(dict.fromkeys(notes)))
 
 
 def compare_systems(findings: Findings) -> Comparison | None:
@@ -215,66 +217,90 @@ def _place(axis: str, findings: Findings, cell: CellFinding) -> _Placed:
 def _require_alike(
     axis: str, a: Sequence[_Placed], b: Sequence[_Placed], allow: Collection[str], notes: list[str]
 ) -> None:
-    """Refuse sides that differ in more than the axis; a lone difference between two runs is taken for the axis."""
-    found = differences(a[0].cell.parts, b[0].cell.parts)
-    if a[0].run == b[0].run and axis not in AXIS_PARTS:
-        return  # Points of one sweep: the scenario itself holds everything else fixed.
-    unexpected = {
-        part: where for part, where in found.items() if part not in allow and part not in AXIS_PARTS.get(axis, ())
-    }
-    if axis == "run" and len(unexpected) == 1:
-        part, where = next(iter(unexpected.items()))
-        notes.append(f"The runs differ in their {part} ({where}); that is taken for what is compared.")
+    """Refuse sides that differ in more than the axis, and cells of different runs that are not alike within a side; a
+    lone difference between two runs is taken for the axis."""
+    for side in (a, b):
+        for other in side:
+            if other.run != side[0].run:
+                found = differences(side[0].cell.parts, other.cell.parts)
+                _refuse(found, found.keys() - set(allow), f"{side[0].side} of {side[0].run} and of {other.run}")
+                notes += _allowed(found, f"The runs of {side[0].side}")
+    # Two cells of one run, where there are such: its scenario holds everything but the axis fixed.
+    here, there = next(((p, q) for p in a for q in b if p.run == q.run), (a[0], b[0]))
+    if here.run == there.run and axis not in AXIS_PARTS:
         return
+    found = differences(here.cell.parts, there.cell.parts)
+    unexpected = found.keys() - set(allow) - AXIS_PARTS.get(axis, frozenset())
+    if axis == "run" and len(unexpected) == 1:
+        (part,) = unexpected
+        notes.append(f"The runs differ in their {part} ({found[part]}); that is taken for what is compared.")
+        return
+    _refuse(found, unexpected, f"{here.side} and {there.side}")
+    notes += _allowed({part: where for part, where in found.items() if part in allow}, "They")
+
+
+def _refuse(found: Mapping[str, str], unexpected: Collection[str], sides: str) -> None:
     if unexpected:
-        listed = "; ".join(f"{part} ({where})" for part, where in unexpected.items())
+        parts = [part for part in found if part in unexpected]
         raise BadInput(
-            f"they differ in more than what is compared: {listed}",
-            where=f"{a[0].side} and {b[0].side}",
+            "they differ in more than what is compared: " + "; ".join(f"{part} ({found[part]})" for part in parts),
+            where=sides,
             expected="sides that differ in one part only",
             remedy="run both under the same conditions, or allow the parts by name: "
-            + " ".join(f"--allow '{part}'" for part in unexpected),
+            + " ".join(f"--allow '{part}'" for part in parts),
         )
-    notes += [
-        f"They differ in their {part} ({where}), which was allowed." for part, where in found.items() if part in allow
-    ]
+
+
+def _allowed(found: Mapping[str, str], who: str) -> list[str]:
+    return [f"{who} differ in their {part} ({where}), which was allowed." for part, where in found.items()]
 
 
 def _contrast(a: Sequence[_Placed], b: Sequence[_Placed], context: str, tolerance: float, notes: list[str]) -> Contrast:
-    paired = {p.run for p in a} == {p.run for p in b} and len({p.run for p in a}) == 1
+    common = {_place_in_run(p) for p in a} & {_place_in_run(p) for p in b}
+    paired = bool(common)
     if paired:
-        common = {p.cell.repetition for p in a} & {p.cell.repetition for p in b}
         if len(a) + len(b) > 2 * len(common):
             notes.append(f"Left out, having no partner of their repetition: {', '.join(_partnerless(a, b))}.")
-        a, b = ([p for p in sorted(side, key=_repetition) if p.cell.repetition in common] for side in (a, b))
-    values_a, values_b = ([cell_metrics(p.cell) for p in side] for side in (a, b))
+        a, b = ([p for p in sorted(side, key=_place_in_run) if _place_in_run(p) in common] for side in (a, b))
+    load_differs = any(
+        part == "load" or part.startswith("workload ") for part in differences(a[0].cell.parts, b[0].cell.parts)
+    )
+    values_a, values_b = ([cell_metrics(p.cell, load_differs=load_differs) for p in side] for side in (a, b))
     metrics = [m for m in dict.fromkeys(m for v in values_a for m in v) if any(m in v for v in values_b)]
     lacking = {m.label for v in (*values_a, *values_b) for m in v} - {m.label for m in metrics}
     if lacking:
         notes.append(f"Measured on one side only, not compared: {', '.join(sorted(lacking))}.")
-    found: dict[Metric, Effect] = {}
-    # A family is one figure on all its subjects: noisy p99s would drown what the medians show, and the other way round.
-    for family in dict.fromkeys((metric.kind, metric.name) for metric in metrics):
-        members = [metric for metric in metrics if (metric.kind, metric.name) == family]
-        raw = [_effect(metric, values_a, values_b, paired, tolerance) for metric in members]
-        found.update(zip(members, correct(raw), strict=True))
-    effects = tuple(MetricEffect(m, found[m]) for kind in KINDS for m in metrics if m.kind == kind)
+    raw = {metric: _effect(metric, values_a, values_b, paired, tolerance) for metric in metrics}
+    effects = tuple(MetricEffect(m, raw[m]) for kind in KINDS for m in metrics if m.kind == kind)
     return Contrast(a[0].side, b[0].side, context, paired, (len(a), len(b)), effects)
 
 
+def _corrected(contrasts: Sequence[Contrast]) -> Iterator[Contrast]:
+    """The contrasts with p-values corrected within each kind of metric, over all that is compared."""
+    families: dict[str, list[Effect]] = {}
+    for contrast in contrasts:
+        for e in contrast.effects:
+            families.setdefault(e.metric.kind, []).append(e.effect)
+    corrected = {kind: iter(correct(effects)) for kind, effects in families.items()}
+    for contrast in contrasts:
+        effects = tuple(MetricEffect(e.metric, next(corrected[e.metric.kind])) for e in contrast.effects)
+        yield replace(contrast, effects=effects)
+
+
 def _partnerless(a: Sequence[_Placed], b: Sequence[_Placed]) -> list[str]:
-    repetitions = {p.cell.repetition for p in a} ^ {p.cell.repetition for p in b}
-    return [p.cell.id for p in (*a, *b) if p.cell.repetition in repetitions]
+    alone = {_place_in_run(p) for p in a} ^ {_place_in_run(p) for p in b}
+    return [p.cell.id for p in (*a, *b) if _place_in_run(p) in alone]
 
 
-def _repetition(placed: _Placed) -> int:
-    return placed.cell.repetition
+def _place_in_run(placed: _Placed) -> tuple[str, int]:
+    """What two cells have in common that ran next to each other."""
+    return placed.run, placed.cell.repetition
 
 
 def _effect(
     metric: Metric,
-    a: Sequence[dict[Metric, float]],
-    b: Sequence[dict[Metric, float]],
+    a: Sequence[dict[Metric, Figure]],
+    b: Sequence[dict[Metric, Figure]],
     paired: bool,
     tolerance: float,
 ) -> Effect:
@@ -283,7 +309,7 @@ def _effect(
         xs, ys = [x for x, _ in both], [y for _, y in both]
     else:
         xs, ys = [v[metric] for v in a if metric in v], [v[metric] for v in b if metric in v]
-    effect = compare(
+    effect = compare_figures(
         xs,
         ys,
         paired=paired,
@@ -292,4 +318,8 @@ def _effect(
         tolerance=tolerance if metric.tolerance is None else metric.tolerance,
     )
     missing = max(len(a) - len(xs), len(b) - len(ys))
-    return replace(effect, why=f"{effect.why}; {missing} cells lack this figure") if missing else effect
+    if not missing:
+        return effect
+    if min(effect.n) < 2:
+        return replace(effect, why=f"measured in {len(xs)} of {len(a)} and {len(ys)} of {len(b)} runs: too few to tell")
+    return replace(effect, why=f"{effect.why}; {missing} cells lack this figure")

@@ -68,7 +68,7 @@ def examine(run: Run) -> Findings:
         system = _system(used)
         for cell in used:
             try:
-                finding, samples = _read_cell(run, cell, system)
+                finding, samples = _read_cell(run, cell, system, resolved.get("stacks"))
             except DamagedResult as error:
                 problems.append(f"Cell {cell.id} was left out: {error.what} ({error.where}).")
                 continue
@@ -166,7 +166,7 @@ def _stands_in(record: CellRecord) -> bool:
     return any(bus.get("stand_in") for bus in record.facts.get(facts.BUSES, {}).values())
 
 
-def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[Pair, PairSamples]]:
+def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellFinding, dict[Pair, PairSamples]]:
     record = cell.record
     assert record is not None
     sent, got = cell.operations(OPERATION_NEEDS), cell.deliveries(tuple({*DELIVERY_NEEDS, *DEAF_DELIVERY_NEEDS}))
@@ -180,11 +180,14 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
     samples: dict[Pair, PairSamples] = {}
     timelines: dict[Pair, Timeline] = {}
     latencies: dict[Pair, Summary] = {}
+    floors_ms: dict[Pair, float] = {}
     operations = 0
     for pair, rows, columns in _operations(record, sent):
         round_trip = _round_trip(pair, planned)
         measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), round_trip)
-        latencies[pair] = summarise(measured.headline(round_trip=round_trip)[1])
+        measure, headline = measured.headline(round_trip=round_trip)
+        latencies[pair] = summarise(headline)
+        floors_ms[pair] = _floor_s(pair, planned, measure) * 1e3
         samples[pair] = measured
         operations += len(rows)
     finding = CellFinding(
@@ -199,9 +202,19 @@ def _read_cell(run: Run, cell: Cell, system: System) -> tuple[CellFinding, dict[
         deaf=deaf,
         recoveries=recoveries,
         latencies=latencies,
+        delays={pair: summarise(measured.delay) for pair, measured in samples.items()},
+        starved={pair: measured.starved for pair, measured in samples.items()},
+        floors_ms=floors_ms,
         succeeded={pair: len(measured.response) for pair, measured in samples.items()},
+        attempted={pair: len(measured.response) + measured.failed for pair, measured in samples.items()},
         timelines=timelines,
-        parts=parts_of(record, run.manifest.host, run.manifest.harness),
+        parts=parts_of(
+            record,
+            run.manifest.host,
+            run.manifest.harness,
+            lax_links=bool(run.manifest.facts.get(facts.LAX_LINKS)),
+            stacks=stacks if isinstance(stacks, dict) else None,
+        ),
         events=tuple(record.events),
         samples=processes,
         resources=summarise_resources(processes, record.phases),
@@ -329,6 +342,11 @@ def _round_trip(pair: Pair, planned: Mapping[tuple[str, str, str], PairRecord]) 
     return known.round_trip if known else pair.pattern == "rpc-call"
 
 
+def _floor_s(pair: Pair, planned: Mapping[tuple[str, str, str], PairRecord], measure: str) -> float:
+    known = planned.get((pair.workload, pair.client_site, pair.server_site))
+    return known.floor_s if known and measure != "acceptance" else float("nan")
+
+
 def _pair_findings(
     system: System, read: Sequence[tuple[Cell, CellFinding, dict[Pair, PairSamples]]]
 ) -> Iterator[PairFinding]:
@@ -340,7 +358,7 @@ def _pair_findings(
         merged = merge([samples for _, samples in runs])
         measure, headline = merged.headline(round_trip=round_trip)
         plan = planned.get((pair.workload, pair.client_site, pair.server_site))
-        floor_s = plan.floor_s if plan and measure != "acceptance" else float("nan")
+        floor_s = _floor_s(pair, planned, measure)
         summary, delay = summarise(headline), summarise(merged.delay)
         levels = nines_grid(len(headline))
         doubts = [

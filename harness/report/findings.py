@@ -124,7 +124,11 @@ class CellFinding:
         deaf: its agents that were connected and yet not served.
         recoveries: how its operations came through each fault of its timeline.
         latencies: the headline's percentiles by pair.
+        delays: percentiles of the send delay by pair.
+        starved: operations that found no free worker when they were due, by pair.
+        floors_ms: least time by the declared links alone, by pair; NaN where the plan names no such pair.
         succeeded: measured operations that succeeded, by pair.
+        attempted: measured operations, by pair.
         timelines: the headline's percentiles second by second, by pair.
         parts: what it is made of (harness.analysis.compatibility).
         events: what happened during it.
@@ -147,7 +151,11 @@ class CellFinding:
     deaf: tuple[Deaf, ...]
     recoveries: tuple[Recovery, ...]
     latencies: Mapping[Pair, Summary]
+    delays: Mapping[Pair, Summary]
+    starved: Mapping[Pair, int]
+    floors_ms: Mapping[Pair, float]
     succeeded: Mapping[Pair, int]
+    attempted: Mapping[Pair, int]
     timelines: Mapping[Pair, Timeline]
     parts: Mapping[str, Any]
     events: tuple[EventRecord, ...]

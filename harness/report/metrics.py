@@ -1,10 +1,17 @@
-"""The figures cells are compared by: one value per cell and metric, from its findings."""
+"""The figures cells are compared by: one per cell and metric, from its findings, with what is said against it.
+
+Where the load itself differs between the sides, a rate is what was asked for, and CPU grows with it: there an open
+loop's rate is compared as the share of the operations due that succeeded, and CPU per operation.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from harness.analysis.comparison import TOLERANCE, Figure
+from harness.analysis.soundness import below_floor, late_share_ms, unsteady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +28,8 @@ KINDS: tuple[Kind, ...] = ("latency", "throughput", "delivery", "recovery", "mem
 _SHARE = 0.001
 #: Differences in times of recovery up to this are of no interest, seconds.
 _RECOVERY_S = 0.5
+#: What CPU time is counted in, seconds (proc(5): clock ticks).
+_TICK_S = 0.01
 #: Role, what its memory is measured on, what its CPU is measured on.
 _ROLES = (
     ("client", "a client process", "all clients"),
@@ -57,28 +66,64 @@ class Metric:
         return f"{self.name} of {self.subject}"
 
 
-def cell_metrics(cell: CellFinding) -> dict[Metric, float]:
-    """All figures of a cell; one that could not be measured is left out."""
-    found = [*_latency(cell), *_throughput(cell), *_delivery(cell), *_recovery(cell), *_resources(cell)]
-    return {metric: value for metric, value in found if math.isfinite(value)}
+def cell_metrics(cell: CellFinding, *, load_differs: bool = False) -> dict[Metric, Figure]:
+    """All figures of a cell; one that could not be measured is left out.
+
+    Args:
+        cell: the cell.
+        load_differs: whether it is compared with one of another load.
+    """
+    found = [
+        *_latency(cell),
+        *_throughput(cell, load_differs),
+        *_delivery(cell),
+        *_recovery(cell),
+        *_resources(cell, load_differs),
+    ]
+    return {metric: figure for metric, figure in found if math.isfinite(figure.value)}
 
 
-def _latency(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
+def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
     for pair, summary in cell.latencies.items():
-        for name, value in (("p50", summary.p50_ms), ("p99", summary.p99_ms)):
-            if value > 0:
-                yield Metric("latency", pair.label, name, "ms"), value
+        delay, starved = cell.delays[pair], cell.starved[pair]
+        untrue = below_floor(summary.p50_ms, cell.floors_ms[pair] / 1e3)
+        if summary.negative:
+            untrue = f"{summary.negative} latencies are negative"
+        drifted = unsteady(cell.timelines[pair])
+        for name, value, late in (("p50", summary.p50_ms, delay.p50_ms), ("p99", summary.p99_ms, delay.p99_ms)):
+            if not value > 0:
+                continue
+            figure = Figure.exact(value)
+            if untrue:
+                figure = Figure(value, 0.0, value, untrue)
+            elif drifted:
+                figure = Figure(value, value, value, drifted)
+            if not untrue and (added := late_share_ms(late, value, summary.p50_ms, starved)):
+                figure = Figure(value, value - added, value, f"the load generator was late by {added:.3g} ms ({name})")
+            yield Metric("latency", pair.label, name, "ms"), figure
 
 
-def _throughput(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
+def _throughput(cell: CellFinding, load_differs: bool) -> Iterator[tuple[Metric, Figure]]:
     seconds = cell.phases["duration_s"]
     for workload in dict.fromkeys(pair.workload for pair in cell.succeeded):
         done = sum(count for pair, count in cell.succeeded.items() if pair.workload == workload)
-        if done and seconds > 0:
-            yield Metric("throughput", workload, "rate", "1/s", better="higher"), done / seconds
+        due = sum(count for pair, count in cell.attempted.items() if pair.workload == workload)
+        if not done or seconds <= 0:
+            continue
+        if load_differs and not _closed(cell, workload):
+            metric = Metric("throughput", workload, "rate over offered", "share", better="higher")
+            yield metric, Figure.exact(done / due)
+        else:
+            yield Metric("throughput", workload, "rate", "1/s", better="higher"), Figure.exact(done / seconds)
 
 
-def _delivery(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
+def _closed(cell: CellFinding, workload: str) -> bool:
+    """Whether clients wait for an answer before they go on: their rate is a result, not a wish."""
+    clients = [agent for agent in cell.agents.values() if agent.workload == workload and agent.role == "client"]
+    return any((agent.task.get("schedule") or {}).get("kind") == "closed" for agent in clients)
+
+
+def _delivery(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
     for workload in dict.fromkeys(cell.agents[row.agent].workload for row in cell.ledger.rows):
         rows = [row for row in cell.ledger.rows if cell.agents[row.agent].workload == workload]
         started = sum(row.started for row in rows)
@@ -90,23 +135,31 @@ def _delivery(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
             ("duplicated share", sum(row.duplicated for row in rows)),
         ):
             metric = Metric("delivery", workload, name, "share", scale="difference", tolerance=_SHARE)
-            yield metric, count / started
+            yield metric, Figure.exact(count / started)
 
 
-def _recovery(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
-    """The worst over all faults; a rate that was not seen back counts as long as it was watched."""
+def _recovery(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
+    """The worst over all faults; of what was not seen to end is known how long it lasted at least."""
     for workload in dict.fromkeys(recovery.workload for recovery in cell.recoveries):
         own = [recovery for recovery in cell.recoveries if recovery.workload == workload and recovery.rate_per_s > 0]
         if not own:
             continue
-        for name, value in (
-            ("slowest return to rate", max(recovery.at_least_s for recovery in own)),
-            ("longest interruption", max(recovery.interruption_s for recovery in own)),
+        never = "never seen back to rate, the time is how long it was watched"
+        silent = "no success was seen after a fault, the time is how long it was watched"
+        for name, value, ended, why in (
+            ("slowest return to rate", max(r.at_least_s for r in own), all(r.back_s == r.back_s for r in own), never),
+            (
+                "longest interruption",
+                max(r.interruption_s for r in own),
+                all(r.first_success_s == r.first_success_s for r in own),
+                silent,
+            ),
         ):
-            yield Metric("recovery", workload, name, "s", scale="difference", tolerance=_RECOVERY_S), value
+            metric = Metric("recovery", workload, name, "s", scale="difference", tolerance=_RECOVERY_S)
+            yield metric, Figure.exact(value) if ended else Figure(value, value, math.inf, why)
 
 
-def _resources(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
+def _resources(cell: CellFinding, load_differs: bool) -> Iterator[tuple[Metric, Figure]]:
     for role, one, every in _ROLES:
         own = cell.resources[cell.resources["role"] == role]
         if own.empty:
@@ -114,7 +167,21 @@ def _resources(cell: CellFinding) -> Iterator[tuple[Metric, float]]:
         ends = own["anonymous_mib_end"]
         memory = float(ends.sum() if role == "bus" else ends.median())
         if memory > 0:
-            yield Metric("memory", one, "own memory", "MiB"), memory
-        cores = float(own["cpu_cores"].sum())
-        if cores > 0:
-            yield Metric("cpu", every, "CPU", "cores"), cores
+            yield Metric("memory", one, "own memory", "MiB"), Figure.exact(memory)
+        cores, seconds = float(own["cpu_cores"].sum(min_count=1)), cell.phases["duration_s"]
+        if seconds <= 0 or not math.isfinite(cores):
+            continue
+        metric, unit = Metric("cpu", every, "CPU", "cores"), 1.0
+        if load_differs:
+            if not cell.operations:
+                continue
+            metric, unit = Metric("cpu", every, "CPU per operation", "ms"), seconds / cell.operations * 1e3
+        yield metric, _counted(cores, _TICK_S / seconds * math.sqrt(len(own)), unit)
+
+
+def _counted(cores: float, tick: float, unit: float) -> Figure:
+    """CPU that was counted in ticks: it may be a tick more or less, which matters where there were few."""
+    if cores * TOLERANCE >= tick:
+        return Figure.exact(cores * unit)
+    why = f"so little CPU that ticks of {_TICK_S * 1e3:.0f} ms do not resolve it"
+    return Figure(max(cores, tick) * unit, max(cores - tick, 0.0) * unit, (cores + tick) * unit, why)

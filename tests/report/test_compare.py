@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from harness.analysis.comparison import compare
 from harness.errors import BadInput
@@ -105,6 +106,32 @@ def test_what_differs_in_more_is_refused_by_name_and_allowed_by_name(tmp_path: P
 def test_the_one_thing_two_runs_differ_in_is_what_is_compared(tmp_path: Path, small: Findings) -> None:
     other = look(tmp_path, replace(SMALL, seconds=5))
     assert any("differ in their load" in note for note in compare_findings([small, other]).notes)
+
+
+def test_several_runs_are_pooled_only_if_alike(tmp_path: Path, small: Findings) -> None:
+    other = look(tmp_path, replace(SMALL, rate=20, overhead_ms=6.0))
+    with pytest.raises(BadInput, match=r"rabbit of made/.* and of made/.*differ in more .*workload remote-call"):
+        compare_findings([small, other], axis="system")
+    parts = [f"workload {name}" for name in ("remote-call", "local-call", "events")]
+    notes = compare_findings([small, other], axis="system", allow=parts).notes
+    assert any("The runs of rabbit differ in their workload events" in note for note in notes)
+
+
+def test_several_runs_are_paired_within_each(tmp_path: Path, small: Findings) -> None:
+    """What shifts a whole run is no noise of the effect."""
+    other = look(tmp_path, replace(SMALL, seed=2, overhead_ms=8.0))
+    (contrast,) = compare_findings([small, other], axis="system").contrasts
+    assert contrast.paired
+    assert contrast.repetitions == (10, 10)
+    named = compare_findings([small, small], axis="system").contrasts[0]
+    assert named.repetitions == (5, 5)
+
+
+def test_all_latencies_of_a_comparison_are_corrected_together(small: Findings) -> None:
+    (contrast,) = compare_findings([small]).contrasts
+    effects = [e.effect for e in contrast.effects if e.metric.kind == "latency"]
+    p = [effect.p for effect in effects]
+    assert [effect.corrected for effect in effects] == pytest.approx(list(stats.false_discovery_control(p)))
 
 
 @pytest.mark.parametrize(
