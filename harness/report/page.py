@@ -40,7 +40,7 @@ def table_html(table: Table) -> str:
             heading = f'<th scope="rowgroup" colspan="{len(shown)}">{escape(group)}</th>'
             bodies.append(f'</tbody><tbody><tr class="group">{heading}</tr>')
         cells = zip(shown, texts[table.lead :], strict=True)
-        bodies.append("<tr>" + "".join(f"<td{_classes(c)}>{_text(text)}</td>" for c, text in cells) + "</tr>")
+        bodies.append("<tr>" + "".join(_cell(at, column, text) for at, (column, text) in enumerate(cells)) + "</tr>")
     body = f"<tbody>{''.join(bodies)}</tbody>".replace("<tbody></tbody>", "")
     return (
         f'<figure class="table" id="{table.id}"><div class="scroll" role="region" tabindex="0" '
@@ -50,6 +50,12 @@ def table_html(table: Table) -> str:
         f'<a download="{table.id}.csv" href="{_data(table.csv(), "text/csv")}">{escape(table.title)} as CSV</a>'
         "</figcaption></figure>"
     )
+
+
+def _cell(at: int, column: Column, text: str) -> str:
+    """A cell; the first of a row says what the row is about."""
+    tag, scope = ("th", ' scope="row"') if at == 0 else ("td", "")
+    return f"<{tag}{scope}{_classes(column)}>{_text(text)}</{tag}>"
 
 
 def _classes(column: Column) -> str:

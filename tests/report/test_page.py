@@ -196,6 +196,9 @@ def test_prints_whole(browser: webdriver.Chrome, page_path: Path) -> None:
         assert js(page, f"{beyond}.map(e => e.textContent.slice(0, 60))") == []
         assert js(page, "getComputedStyle(document.querySelector('nav')).display") == "none"
         assert js(page, "getComputedStyle(document.documentElement).getPropertyValue('--paper')") == LIGHT["paper"]
+        facts = "[...document.querySelectorAll('details.facts table')]"
+        assert js(page, f"{facts}.length") > 3
+        assert js(page, f"{facts}.filter(t => !t.checkVisibility({{contentVisibilityAuto: true}})).length") == 0
         pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
         assert pdf.startswith(b"%PDF")
     finally:
@@ -225,6 +228,8 @@ def test_tables_say_what_their_cells_belong_to(page: webdriver.Chrome) -> None:
     groups = "[...document.querySelectorAll('tr.group th')]"
     assert js(page, f"{groups}.every(t => t.scope === 'rowgroup')")
     assert js(page, "[...document.querySelectorAll('.scroll')].every(e => e.getAttribute('aria-label'))")
+    rows = "[...document.querySelectorAll('tbody tr:not(.group)')]"
+    assert js(page, f"{rows}.every(r => r.cells[0].tagName === 'TH' && r.cells[0].scope === 'row')")
 
 
 def test_small_enough_to_forward(page_path: Path) -> None:
