@@ -45,7 +45,7 @@ def contrast_sentences(contrast: Contrast) -> list[str]:
     for verdict in _VERDICTS[1::-1]:
         named = [e for e in _greatest(contrast) if e.effect.verdict == verdict]
         if named:
-            listed = "; ".join(f"{e.metric.label} {phrase(e)}" for e in named[:_MOST_NAMED])
+            listed = "; ".join(f"{e.metric.label} {phrase(e)}{_doubted(e)}" for e in named[:_MOST_NAMED])
             more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
             found.append(f"{verdict.capitalize()}: {listed}{more}.")
     return [*found, *_advice(contrast), *_lacking(contrast)]
@@ -69,13 +69,19 @@ def too_few(contrasts: Sequence[Contrast]) -> list[str]:
     return [f"{n} repetitions tell only roughly how much runs vary: {_FAIR} are a fair start{would}."]
 
 
+def _doubted(found: MetricEffect) -> str:
+    """What is said against a verdict that stands nevertheless."""
+    return f" (doubtful: {found.effect.doubt})" if found.effect.doubt else ""
+
+
 def _measured(found: MetricEffect) -> bool:
     """Whether both sides have values enough for an interval."""
     return math.isfinite(found.effect.detectable)
 
 
 def _open(found: MetricEffect) -> bool:
-    return found.effect.verdict == "inconclusive" and _measured(found)
+    """Whether more repetitions may settle it."""
+    return found.effect.verdict == "inconclusive" and _measured(found) and not found.effect.withheld
 
 
 def _greatest(contrast: Contrast) -> list[MetricEffect]:
@@ -89,6 +95,12 @@ def _greatest(contrast: Contrast) -> list[MetricEffect]:
 
 def phrase(found: MetricEffect) -> str:
     """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]", "+10.0 s"."""
+    e = found.effect
+    bound = {(False, True): "at least ", (True, False): "at most "}.get(e.at_least, "")
+    return bound + _size(found)
+
+
+def _size(found: MetricEffect) -> str:
     e = found.effect
     if e.scale == "difference":
         if not e.effect:
@@ -104,6 +116,11 @@ def phrase(found: MetricEffect) -> str:
         return f"{numbers.number(times)}x {'higher' if up else 'lower'} {_interval(low, high)}".strip()
     percent = [numbers.signed((value - 1) * 100) for value in (e.effect, e.low, e.high)]
     return f"{percent[0]} %" + (f" [{percent[1]}, {percent[2]}]" if math.isfinite(e.low) else "")
+
+
+def _typical(found: MetricEffect, side: int) -> str:
+    value = numbers.number((found.effect.a, found.effect.b)[side])
+    return f"at least {value}" if found.effect.at_least[side] else value
 
 
 def _unit(found: MetricEffect) -> tuple[float, str]:
@@ -143,11 +160,18 @@ def _advice(contrast: Contrast) -> Iterator[str]:
         takes += f" for half of them and {known[-1]} for the most variable"
     if len(known) < len(needed):
         takes += f", and more than 1,000 for {len(needed) - len(known)}"
-    yield f"{are_open} open: to find a difference as large as the tolerance {takes}."
+    yield f"{are_open} open: to call them equivalent if they are, or different by twice the tolerance, {takes}."
 
 
 def _lacking(contrast: Contrast) -> Iterator[str]:
-    """What has no verdict because it was not measured often enough, though there are repetitions."""
+    """What has no verdict though there are repetitions: it is in doubt, or was not measured often enough."""
+    withheld: dict[str, list[str]] = {}
+    for e in contrast.effects:
+        if e.effect.withheld:
+            withheld.setdefault(e.effect.doubt, []).append(e.metric.label)
+    for doubt, labels in withheld.items():
+        more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
+        yield f"Withheld, because {doubt}: {', '.join(labels[:_MOST_NAMED])}{more}."
     lacking = [e.metric.label for e in contrast.effects if not _measured(e)]
     if lacking:
         more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
@@ -169,6 +193,8 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             e.metric.name if e.metric.unit in e.metric.name else f"{e.metric.name}, {e.metric.unit}",
             e.effect.verdict if _measured(e) or min(contrast.repetitions) < 2 else _UNMEASURED,
             phrase(e),
+            _typical(e, 0),
+            _typical(e, 1),
             e.effect.a,
             e.effect.b,
             e.effect.effect,
@@ -177,8 +203,9 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             e.effect.corrected,
             _detectable(e),
             e.effect.detectable,
+            e.effect.beyond_repetitions or numbers.count(e.effect.needed),
             e.effect.needed,
-            e.effect.why,
+            f"withheld: {e.effect.doubt}" if e.effect.withheld else e.effect.why,
         )
         for e in contrast.effects
     )
@@ -188,23 +215,27 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
         f"{title}{where}",
         "Typical values are means of the runs (geometric for ratios). Effects carry 95 % intervals; a verdict needs an "
         f"interval that excludes no difference, an effect beyond the tolerance ({comparison.tolerance:.0%}, or 1 in "
-        "1,000 messages) and a p-value that survives the correction across all subjects of its figure. Detectable: the "
-        "least difference these runs find with 80 % power. Needed: repetitions that find one of the tolerance's size.",
+        "1,000 messages) and a p-value that survives the correction across all figures of its kind. Detectable: the "
+        "least difference these runs would call with 80 % power. Needed: repetitions with which no difference is "
+        "called equivalent, and one of twice the tolerance is called.",
         (
             Column("Kind", "kind"),
             Column("Subject", "subject"),
             Column("Metric", "metric"),
             Column("Verdict", "verdict"),
             Column("Effect", "effect_text"),
-            Column(a, "a", scale),
-            Column(b, "b", scale),
+            Column(a, "a_text", str),
+            Column(b, "b_text", str),
+            Column(f"{a}, as a number", "a", scale, csv_only=True),
+            Column(f"{b}, as a number", "b", scale, csv_only=True),
             Column("Ratio or difference", "effect", scale, csv_only=True),
             Column("Low", "low", scale, csv_only=True),
             Column("High", "high", scale, csv_only=True),
             Column("Corrected p", "corrected_p", scale, csv_only=True),
             Column("Detectable", "detectable_text", str, detail=True),
             Column("Detectable, as a number", "detectable", scale, csv_only=True),
-            Column("Needed", "repetitions_needed", numbers.count, detail=True),
+            Column("Needed", "needed_text", str, detail=True),
+            Column("Needed, as a number", "repetitions_needed", numbers.count, csv_only=True),
             Column("Why", "why", detail=True),
         ),
         rows,

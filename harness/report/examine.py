@@ -82,7 +82,7 @@ def examine(run: Run) -> Findings:
         loads += load_figures(system, [(finding, samples) for _, finding, samples in read], fanouts)
     problems += throttling([cell.record for cell in run.shown if cell.record])
     first = next((cell.record for cell in run.all_cells if cell.record), None)
-    memory = _memory(run, problems)
+    memory = _memory(run, problems, resolved.get("stacks"))
     return Findings(
         scenario=run.manifest.scenario,
         run=run.id,
@@ -116,7 +116,18 @@ def _resolved(run: Run) -> dict[str, Any]:
     return resolved if isinstance(resolved, dict) else {}
 
 
-def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
+def _parts(run: Run, record: CellRecord, stacks: Any) -> dict[str, Any]:
+    """What must be alike for cells to be compared."""
+    return parts_of(
+        record,
+        run.manifest.host,
+        run.manifest.harness,
+        lax_links=bool(run.manifest.facts.get(facts.LAX_LINKS)),
+        stacks=stacks if isinstance(stacks, dict) else None,
+    )
+
+
+def _memory(run: Run, problems: list[str], stacks: Any) -> tuple[MemoryFinding, ...]:
     """The memory verdicts of every cell that was given doses."""
     found = []
     for cell in run.shown:
@@ -127,7 +138,7 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
             continue
         if result is not None:
             stack = next((agent.stack for agent in cell.agents.values() if agent.role == "client"), "")
-            parts = parts_of(cell.record, run.manifest.host, run.manifest.harness) if cell.record else {}
+            parts = _parts(run, cell.record, stacks) if cell.record else {}
             label = system_label(cell.system, cell.point)
             found.append(MemoryFinding(label, cell.id, result, stack, cell.system, cell.point, parts))
     return tuple(found)
@@ -208,13 +219,7 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
         succeeded={pair: len(measured.response) for pair, measured in samples.items()},
         attempted={pair: len(measured.response) + measured.failed for pair, measured in samples.items()},
         timelines=timelines,
-        parts=parts_of(
-            record,
-            run.manifest.host,
-            run.manifest.harness,
-            lax_links=bool(run.manifest.facts.get(facts.LAX_LINKS)),
-            stacks=stacks if isinstance(stacks, dict) else None,
-        ),
+        parts=_parts(run, record, stacks),
         events=tuple(record.events),
         samples=processes,
         resources=summarise_resources(processes, record.phases),

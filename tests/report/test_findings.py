@@ -150,8 +150,10 @@ def test_names_are_escaped(tmp_path: Path) -> None:
         run.warn(hostile)
         run.finish("complete")
     published = publish_run(run.path)
-    assert "<script>" not in published.html.read_text()
-    assert "<script>" not in published.markdown.read_text()
+    for page in (published.html, published.markdown):
+        assert "alert(" in page.read_text(), "it is shown"
+        assert hostile not in page.read_text()
+        assert "<script>alert" not in page.read_text()
 
 
 def test_a_sweep_is_read_in_its_natural_order(tmp_path: Path) -> None:
