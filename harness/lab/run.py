@@ -39,7 +39,7 @@ from harness.store import facts
 from harness.store.host import host_facts
 from harness.store.layout import SCENARIO
 from harness.store.run import Run, load_run
-from harness.store.writer import RunWriter
+from harness.store.writer import RunWriter, require_writable
 
 __all__ = ["RunSettings", "resolved_text", "resume_run", "run_scenario"]
 
@@ -104,6 +104,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
     if why:
         observer.note(why)
     _check(cells, settings)
+    require_writable(settings.results)
     with _signals_interrupt():
         provided = _provide(loaded, cells, settings, observer)
         writer = RunWriter.create(

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from harness.errors import InfrastructureFailure
+
 __all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory", "temporary_files_of"]
 
 
@@ -54,11 +56,22 @@ class LabRecord:
 
     @classmethod
     def begin(cls, run_id: str) -> LabRecord:
-        """Make a scratch directory for this process and note it first, so that no moment leaves it unaccounted for."""
+        """Make a scratch directory for this process and note it first, so that no moment leaves it unaccounted for.
+
+        Raises InfrastructureFailure where either cannot be written.
+        """
         scratch = Path(_TEMPORARY) / f"{_PREFIX}{run_id}-{secrets.token_hex(4)}"
         record = cls(run_id, os.getpid(), process_start(os.getpid()) or 0, 0, 0, str(scratch))
         record._write()
-        scratch.mkdir(mode=0o700)
+        try:
+            scratch.mkdir(mode=0o700)
+        except OSError as error:
+            record.remove()
+            raise InfrastructureFailure(
+                f"temporary files cannot be made: {error.strerror}",
+                where=str(scratch),
+                remedy="make room there, or set TMPDIR to a directory that can be written",
+            ) from error
         return record
 
     def held_by(self, holder: int) -> LabRecord:
@@ -69,10 +82,20 @@ class LabRecord:
 
     def _write(self) -> None:
         path = self._path()
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(self)))
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise InfrastructureFailure(
+                f"what this run makes on this host cannot be noted: {error.strerror}",
+                where=str(path.parent),
+                expected="a directory that can be written, so that `harness cleanup` finds what a killed run left",
+                remedy="make room there, or set XDG_STATE_HOME to a directory that can be written",
+            ) from error
 
     def remove(self) -> None:
         """Forget the lab."""

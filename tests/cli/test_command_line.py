@@ -105,6 +105,11 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["resume", "results/examples/quickstart"], 2, "nothing is left to run"),
         (["resume", "no-such-run"], 2, "no result here"),
         (["links", "probe", "scenarios/quickstart.yaml"], 2, "unknown key"),
+        (["report", "x" * 300], 2, "File name too long"),
+        (["compare", "x" * 300], 2, "File name too long"),
+        (["resume", "x" * 300], 2, "File name too long"),
+        (["gate", "x" * 300], 2, "File name too long"),
+        (["report", "res\udce9"], 2, r"res\udce9: the path is not UTF-8 text"),
     ],
 )
 def test_bad_arguments_get_an_answer(arguments: Sequence[str], code: int, says: str, tmp_path: Path) -> None:
@@ -114,6 +119,65 @@ def test_bad_arguments_get_an_answer(arguments: Sequence[str], code: int, says: 
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert not list(tmp_path.glob("*/*")), "a run that cannot start leaves no result"
+
+
+@pytest.mark.parametrize("results", ["/proc/nowhere", "/tmp/res\udce9"])
+def test_results_that_cannot_be_written_are_found_before_anything_is_built(results: str, tmp_path: Path) -> None:
+    done = harness("run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", results, state=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "building" not in done.stdout
+    assert "directory" in done.stderr
+
+
+def test_a_host_on_which_nothing_can_be_noted_is_told_of(tmp_path: Path) -> None:
+    done = harness(
+        "run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", tmp_path, state=Path("/proc/nowhere")
+    )
+    assert done.returncode == 3, done.stderr
+    assert "XDG_STATE_HOME" in done.stderr
+
+
+def _main_with(raised: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import importlib
+m = importlib.import_module("harness.cli.main")
+@m.click.command(cls=m._Lazy, invoke_without_command=True)
+def bad():
+    raise {raised}
+m.cli = bad
+m.main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environ}
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        ("KeyError('y')", 70, "internal error: KeyError: 'y' (<string>:6); HARNESS_DEBUG=1 shows"),
+        ("BrokenPipeError(32, 'Broken pipe')", 70, "internal error: BrokenPipeError"),
+        ("OSError(28, 'full', '/some/file')", 3, "/some/file: No space left on device"),
+        ("OSError(36, 'long', '/some/file')", 2, "/some/file: cannot be used: File name too long"),
+    ],
+)
+def test_a_fault_of_the_harness_is_never_a_regression(raised: str, code: int, says: str) -> None:
+    done = _main_with(raised)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in _main_with(raised, HARNESS_DEBUG="1").stderr
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure() -> None:
+    shell = f"{sys.executable} -m harness plan scenarios/quickstart.yaml --json; echo $? >&2"
+    process = subprocess.Popen(["sh", "-c", shell], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == "0\n"
+    process.wait()
+    process.stderr.close()
 
 
 def test_a_run_from_start_to_report(tmp_path: Path) -> None:
