@@ -27,7 +27,7 @@ from harness.plan.cell import CellPlan, LabPlan, NodePlan
 from harness.runtime.docker.engine import Engine, connect
 from harness.runtime.docker.gateway import host_can_enter
 from harness.runtime.docker.labels import leftovers
-from harness.runtime.labs import abandoned_labs
+from harness.runtime.labs import abandoned_labs, temporary_directory
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import WAN, Runtime
 from harness.stack.build import default_cache
@@ -98,7 +98,7 @@ def _machine(cells: Sequence[CellPlan], where: Path) -> Iterator[Finding]:
         yield Finding("memory", "missing" if short else "ok", detail, "fewer clients, or more memory" if short else "")
     for name, path in (
         ("results", where),
-        ("temporary files", Path(tempfile.gettempdir())),
+        ("temporary files", temporary_directory()),
         ("cache", default_cache()),
     ):
         while not path.exists():

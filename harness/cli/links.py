@@ -16,6 +16,7 @@ from harness.links.registry import choose_shaper
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
 from harness.plan.links import directed_links
+from harness.runtime.labs import temporary_files_of
 from harness.runtime.registry import choose_runtime, make_runtime
 
 __all__ = ["links"]
@@ -38,9 +39,11 @@ def probe(topology: Path, runtime: str, backend: str, throughput: float, ipv6: b
     sites = site_plans(parsed.sites)
     nodes = tuple(NodePlan(f"host-{site.name}", site.name, "host", *next(node_addresses(site))) for site in sites)
     plan = LabPlan(sites, nodes, directed_links(parsed))
+    run_id = f"probe-{secrets.token_hex(3)}"
     with (
+        temporary_files_of(run_id),
         tempfile.TemporaryDirectory() as logs,
-        make_runtime(choose_runtime(runtime)[0], f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
+        make_runtime(choose_runtime(runtime)[0], run_id, Path(logs)) as lab,
     ):
         lab.open(plan)
         shaper = choose_shaper(lab, backend)

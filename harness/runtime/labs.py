@@ -20,18 +20,32 @@ from pathlib import Path
 
 from harness.errors import InfrastructureFailure
 
-__all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory", "temporary_files_of"]
+__all__ = [
+    "LabRecord",
+    "abandoned_labs",
+    "process_start",
+    "state_directory",
+    "temporary_directory",
+    "temporary_files_of",
+]
 
 
 #: Where scratch directories are made, whatever `tempfile` is told later; and how their names begin.
 _TEMPORARY = tempfile.gettempdir()
 _PREFIX = "femdc-"
+#: A record is written in less.
+_WRITTEN_S = 60.0
 
 
 def state_directory() -> Path:
     """Where the harness keeps what it must remember between commands: $XDG_STATE_HOME/femdc-harness."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "femdc-harness"
+
+
+def temporary_directory() -> Path:
+    """Where scratch directories are made: $TMPDIR, else /tmp."""
+    return Path(_TEMPORARY)
 
 
 def process_start(pid: int) -> int | None:
@@ -123,8 +137,15 @@ class LabRecord:
 
 
 def abandoned_labs() -> list[LabRecord]:
-    """All labs on this host whose driving process is gone."""
+    """All labs on this host whose driving process is gone.
+
+    A record that was never finished stands for nothing, since what it tells of is made after it: it is removed.
+    """
     found = []
+    for unfinished in (state_directory() / "labs").glob("*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - unfinished.stat().st_mtime > _WRITTEN_S:
+                unfinished.unlink()
     for path in sorted((state_directory() / "labs").glob("*.json")):
         try:
             record = LabRecord(**json.loads(path.read_text()))
@@ -137,7 +158,11 @@ def abandoned_labs() -> list[LabRecord]:
 
 @contextlib.contextmanager
 def temporary_files_of(run_id: str) -> Iterator[None]:
-    """Within it all temporary files of this process go to one recorded directory, which goes when it ends."""
+    """Within it all temporary files of this process, and of what builds its stacks, go to one recorded directory, which
+    goes when it ends.
+
+    Raises InfrastructureFailure where it cannot be made.
+    """
     record = LabRecord.begin(run_id)
     before = tempfile.tempdir
     tempfile.tempdir = record.scratch

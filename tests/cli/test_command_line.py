@@ -254,3 +254,31 @@ def test_what_a_killed_run_left_is_cleaned_up(tmp_path: Path) -> None:
     assert harness("cleanup", state=tmp_path / "state").returncode == 0
     assert not any(path.exists() for path in scratch)
     assert harness("cleanup", state=tmp_path / "state").stdout == "nothing to remove\n"
+
+
+@pytest.mark.parametrize("arguments", [["links", "probe", "topologies/{}"], ["doctor"]], ids=lambda words: words[0])
+def test_what_a_killed_look_at_the_machine_left_is_cleaned_up(arguments: list[str], tmp_path: Path) -> None:
+    words = [word.format(TOPOLOGIES[0].name) for word in arguments]
+    labs = tmp_path / "state" / "femdc-harness" / "labs"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**environment(tmp_path / "state"), "TMPDIR": str(scratch)},
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(list(labs.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    (labs / "femdc-half.tmp").write_text("{")
+    os.utime(labs / "femdc-half.tmp", (0, 0))
+    recorded = {json.loads(path.read_text())["scratch"] for path in labs.glob("*.json")}
+    assert {str(path) for path in scratch.iterdir()} <= recorded
+    assert harness("cleanup", state=tmp_path / "state").returncode == 0
+    assert not list(scratch.iterdir())
+    assert not list(labs.iterdir())
