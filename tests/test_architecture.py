@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = ("model", "plan", "analysis")
 IMPURE_MODULES = {"os", "subprocess", "socket", "shutil", "tempfile", "threading", "signal", "select", "urllib", "http"}
 #: Ships to nodes: the standard library, its own package, and what the stack brings.
-CLIENT_LIBRARIES = {"oslo_messaging", "oslo_config", "oslo_context", "kombu", "amqp", "proton", "pyngus"}
+CLIENT_LIBRARIES = {"oslo_messaging", "oslo_config", "oslo_context", "kombu", "amqp", "proton", "cproton_ffi", "pyngus"}
+#: Modules that are named otherwise than the distribution they come with.
+DISTRIBUTIONS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
 def modules(part: str) -> Iterator[tuple[Path, str]]:
@@ -86,6 +90,16 @@ def test_the_agent_is_a_guest_of_any_python_from_3_8() -> None:
             top = module.split(".")[0]
             own = module.startswith("harness.agent")
             assert own or top in sys.stdlib_module_names | CLIENT_LIBRARIES | {"__future__"}, f"{path} imports {module}"
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=\[ ;]", line)[0].replace("-", "_").lower() for line in declared}
+    known = sys.stdlib_module_names | CLIENT_LIBRARIES | {"harness", "pytest", "__future__"}
+    for path in HARNESS.rglob("*.py"):
+        for module in imports(path.read_text()):
+            top = module.split(".")[0]
+            assert top in known or DISTRIBUTIONS.get(top, top) in names, f"{path.relative_to(ROOT)} imports {module}"
 
 
 def test_every_file_can_be_held_in_the_head() -> None:
