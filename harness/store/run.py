@@ -173,9 +173,7 @@ class Run:
         metric, unit, state (what this metric says), per_op, low, high (one-sided 95 % bounds), delta (growth per
         operation that counts as a leak), mdl (least leak found with 80 % probability), total.
         """
-        from harness.memory.stored import stored_results
-
-        return frames.growth_frame(stored_results(self))
+        return frames.growth_frame(self.shown)
 
     def cell(self, name: str) -> Cell:
         """The cell of that id. Raises BadInput."""
