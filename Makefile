@@ -8,15 +8,16 @@ BIN := $(VENV)/bin
 
 .PHONY: bench-agent bench-compare bench-docker bench-gate bench-historical bench-links bench-memory \
   bench-memory-amqp1 bench-memory-cycles bench-memory-double bench-memory-kinds bench-memory-rabbit bench-probe \
-  bench-store help quickstart setup setup-test test check clean
+  bench-store help quickstart setup setup-test test test-engine check clean
 
 help:
 	@echo "make quickstart   RabbitMQ against AMQP 1.0 routers over three sites (sets up what is missing)"
 	@echo "make test         every check and test (sets up what is missing)"
 	@echo "make bench-memory how often the memory verdict is right on this host (half an hour); writes results/memory"
 	@echo "make bench-gate, bench-probe   identical pairs through the gate; what the probe itself costs"
+	@echo "make test-engine  what every runtime must do, with the engine that DOCKER_HOST names (docs/containers.md)"
 	@echo "make check        format, lint and types only"
-	@echo "make bench-links, bench-docker, bench-agent   figures beside a baseline of the same run"
+	@echo "make bench-links, bench-docker, bench-agent   figures beside a baseline of the same run (links: installs iperf3)"
 	@echo "make bench-store, bench-compare   what results of many operations cost, and how often compare is right"
 	@echo "make clean        remove the virtual environment and caches of the tools"
 
@@ -48,17 +49,22 @@ test: setup-test check
 	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/runtime --ignore tests/images
 	$(BIN)/python -m pytest tests/runtime tests/images
 
+# DOCKER_HOST says which engine, Docker or podman; missing engines fail here.
+test-engine: setup-test
+	CI=true $(BIN)/python -m pytest -n 0 tests/runtime/test_runtime_contract.py -k docker
+
 # Figures, not tests: each prints ratios against a baseline of the same run. Wants a quiet machine.
 bench-links: setup
-	$(BIN)/python -m tests.benchmarks.bench_links
+	@PYTHON=$(PYTHON) scripts/system-packages.sh bench
+	$(BIN)/python -m tests.benchmarks.bench_links --json results/benchmarks/links.json
 
 # Needs a container engine that answers. Images are made first, and not counted.
 bench-docker: setup
 	$(BIN)/harness images build --quiet scenarios/quickstart.yaml
-	$(BIN)/python -m tests.benchmarks.bench_docker
+	$(BIN)/python -m tests.benchmarks.bench_docker --json results/benchmarks/docker.json
 
 bench-agent: setup-test
-	$(BIN)/python -m tests.benchmarks.bench_agent
+	$(BIN)/python -m tests.benchmarks.bench_agent --json results/benchmarks/agent.json
 
 bench-store: setup
 	$(BIN)/python -m tests.benchmarks.bench_store --into results/benchmarks

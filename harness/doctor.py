@@ -10,7 +10,7 @@ import platform
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ import docker.errors
 import requests.exceptions
 
 from harness.errors import HarnessError
+from harness.images.choice import tools_there
 from harness.images.recipes import BASE
 from harness.links.registry import shapers
 from harness.model.topology import Site
@@ -27,12 +28,13 @@ from harness.plan.cell import CellPlan, LabPlan, NodePlan
 from harness.runtime.docker.engine import Engine, connect
 from harness.runtime.docker.gateway import host_can_enter
 from harness.runtime.docker.labels import leftovers
+from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.labs import abandoned_labs, temporary_directory
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import WAN, Runtime
 from harness.stack.build import default_cache
 
-__all__ = ["Finding", "State", "examine", "memory_needed"]
+__all__ = ["Finding", "State", "disk_needed", "examine", "memory_needed"]
 
 State = Literal["ok", "note", "missing"]
 
@@ -40,8 +42,16 @@ _REAL_TIME = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(
 
 #: Resident memory by part, bytes, with head-room; measured: 51 MiB per client, 28 MiB per router, 150 MiB per broker.
 _CLIENT, _ROUTER, _BROKER, _SAMPLER = 64 << 20, 64 << 20, 256 << 20, 16 << 20
-#: Free disk a run may want beside its results: stacks and images take about as much.
+#: Free disk a run may want: stacks and images take about as much, and so may results, where no scenario tells.
 _DISK = 5 << 30
+#: An operation is a record at its client and one at its server; a second of a process is a row of samples. Bytes.
+_OPERATION, _SAMPLE = 2 * 40, 200
+
+#: How to get what a link backend wants.
+_BACKENDS = {
+    "netem": "modprobe sch_netem, or a kernel package that has it (on Debian cloud kernels: linux-image-amd64)",
+    "nfqueue": "modprobe nfnetlink_queue and xt_NFQUEUE, or a kernel package that has them",
+}
 
 
 #: A firewall that sees bridged frames applies to what passes between a node and its gateway, as if it were forwarded.
@@ -75,6 +85,28 @@ def memory_needed(cell: CellPlan) -> int:
     return buses + len(cell.agents) * _CLIENT + len(cell.lab.nodes) * _SAMPLER
 
 
+def disk_needed(cell: CellPlan) -> int:
+    """An estimate of what a cell records, bytes; what closed loops without a count do is not known and not counted."""
+    load_s = cell.phases.warmup_s + cell.phases.duration_s
+    operations = sum(_operations(agent.task.get("schedule") or {}, load_s) for agent in cell.agents)
+    return int(operations * _OPERATION + load_s * (len(cell.agents) + len(cell.lab.nodes)) * _SAMPLE)
+
+
+def _operations(schedule: Mapping[str, Any], load_s: float) -> float:
+    """How many operations a schedule (harness.agent.schedule) can have at most."""
+    match schedule.get("kind"):
+        case "constant" | "poisson":
+            return float(schedule["rate_per_s"]) * load_s
+        case "steps":
+            return max(float(step["rate_per_s"]) for step in schedule["steps"]) * load_s
+        case "ramp":
+            return max(float(schedule["from_per_s"]), float(schedule["to_per_s"])) * load_s
+        case "burst":
+            return float(schedule["size"]) * (load_s / float(schedule["period_s"]) + 1)
+        case _:
+            return float(schedule.get("count") or 0)
+
+
 def examine(cells: Sequence[CellPlan] = (), *, where: Path = Path()) -> list[Finding]:
     """Look at everything.
 
@@ -96,24 +128,31 @@ def _machine(cells: Sequence[CellPlan], where: Path) -> Iterator[Finding]:
         detail = f"{_gib(available)} available" + (f", about {_gib(needed)} needed" if needed else "")
         short = needed > available
         yield Finding("memory", "missing" if short else "ok", detail, "fewer clients, or more memory" if short else "")
-    for name, path in (
-        ("results", where),
-        ("temporary files", temporary_directory()),
-        ("cache", default_cache()),
+    recorded = [disk_needed(cell) for cell in cells]
+    for name, path, wanted in (
+        ("results", where, sum(recorded)),
+        ("temporary files", temporary_directory(), max(recorded, default=0)),
+        ("cache", default_cache(), 0),
     ):
         while not path.exists():
             path = path.parent
-        free = shutil.disk_usage(path).free
-        low = free < _DISK
-        yield Finding(
-            f"disk for {name}",
-            "note" if low else "ok",
-            f"{_gib(free)} free at {path.resolve()}",
-            f"less than {_gib(_DISK)}: long runs, stacks and images may not fit" if low else "",
-        )
+        yield _disk(f"disk for {name}", path, wanted)
     left = abandoned_labs()
     if left:
         yield Finding("leftovers", "note", f"{len(left)} labs of killed runs", "`harness cleanup` removes them")
+
+
+def _disk(name: str, path: Path, wanted: int) -> Finding:
+    """Whether there is room for what a scenario records, or, where that is not known (0), for about what runs take."""
+    free = shutil.disk_usage(path).free
+    detail = f"{_gib(free)} free at {path.resolve()}"
+    if wanted:
+        short = free < wanted
+        detail += f", about {_gib(wanted)} needed" if wanted >= 0.05 * 2**30 else ", little needed"
+        return Finding(name, "missing" if short else "ok", detail, "make room, or a shorter load" if short else "")
+    low = free < _DISK
+    remedy = f"less than {_gib(_DISK)}: long runs, stacks and images may not fit" if low else ""
+    return Finding(name, "note" if low else "ok", detail, remedy)
 
 
 def _gib(size: int) -> str:
@@ -137,14 +176,18 @@ def _local() -> Iterator[Finding]:
     yield from _with_lab("runtime local", lambda run_id, logs: LocalRuntime(run_id, logs))
 
 
-def _with_lab(what: str, make: Callable[[str, Path], Runtime]) -> Iterator[Finding]:
-    """Open a lab of two sites, and find out in it which link backends work and how punctual they can be."""
+def _with_lab(what: str, make: Callable[[str, Path], Runtime], detail: str = "") -> Iterator[Finding]:
+    """Open a lab of two sites, and find out in it which link backends work and how punctual they can be.
+
+    Args:
+        detail: what to say of a runtime whose lab opens; "" for what its facts say.
+    """
     found: list[Finding] = []
     with tempfile.TemporaryDirectory() as logs:
         try:
             with make(f"doctor-{secrets.token_hex(3)}", Path(logs)) as lab:
                 lab.open(_two_sites())
-                found.append(Finding(what, "ok", str(lab.facts().get("privilege") or lab.facts().get("gateway") or "")))
+                found.append(Finding(what, "ok", detail or str(lab.facts().get("privilege") or "")))
                 found += _links(what, lab)
                 found.append(_between_sites(what.split()[1], lab))
         except HarnessError as error:
@@ -171,13 +214,13 @@ def _between_sites(runtime: str, lab: Runtime) -> Finding:
 
 
 def _links(what: str, lab: Runtime) -> Iterator[Finding]:
-    works = []
-    for name, shaper in shapers().items():
-        if name == "fake":
-            continue
-        reason = shaper.unavailable(lab)
-        works += [name] if reason is None else []
-        yield Finding(f"{what.split()[1]}: links by {name}", "ok" if reason is None else "note", reason or "works")
+    reasons = {name: shaper.unavailable(lab) for name, shaper in shapers().items() if name != "fake"}
+    works = [name for name, reason in reasons.items() if reason is None]
+    for name, reason in reasons.items():
+        remedy = _BACKENDS.get(name, "") if reason is not None else ""
+        remedy += f"; meanwhile {works[0]} is used" if remedy and works else ""
+        state: State = "ok" if reason is None else "note"
+        yield Finding(f"{what.split()[1]}: links by {name}", state, reason or "works", remedy)
     if not works:
         yield Finding(
             f"{what.split()[1]}: links",
@@ -214,7 +257,12 @@ def _about(engine: Engine) -> Iterator[Finding]:
     detail = (
         f"{engine.name} {engine.version} at {engine.url}, {about.get('Driver')}, cgroup v{about.get('CgroupVersion')}"
     )
-    yield Finding("runtime docker", "ok", detail)
+    untried = _why_untried(engine)
+    if untried is None:
+        yield from _with_lab("runtime docker", DockerRuntime, detail)
+    else:
+        yield Finding("runtime docker", "ok", detail)
+        yield Finding("docker: links", "note", f"not tried: {untried[0]}", untried[1])
     limits = [name for name, key in (("memory", "MemoryLimit"), ("CPU", "CpuCfsQuota")) if about.get(key) is False]
     yield Finding(
         "docker: limits",
@@ -252,6 +300,18 @@ def _about(engine: Engine) -> Iterator[Finding]:
         yield Finding(
             "docker: leftovers", "note", f"{len(left)} things of killed runs", "`harness cleanup` removes them"
         )
+
+
+def _why_untried(engine: Engine) -> tuple[str, str] | None:
+    """Why no lab is opened on the engine, and what to do about it; None if one can be, as it is."""
+    try:
+        if not tools_there(engine):
+            return "the image of the gateway is not on the engine", "`harness images build SCENARIO`, then again"
+        if any(one.driven is not False for one in leftovers(engine)):
+            return "another run is on the engine and has the addresses", "again when it is over (or `harness cleanup`)"
+    except HarnessError as error:
+        return error.what, error.remedy or ""
+    return None
 
 
 def _bridges_are_filtered() -> bool:

@@ -14,6 +14,7 @@ Every error says *what* was wrong, *where* (file, line, key, node), what was *ex
     │   ├── BusFailure             a broker or router did not start, form or stay up
     │   ├── StackFailure           a client environment could not be built
     │   ├── AgentFailure           an agent died or broke its protocol
+    │   ├── CellsFailed            some cells of a run failed; what the others gave is kept
     │   └── DamagedResult          a stored result cannot be read as what it claims to be
     ├── Inconclusive           4   the evidence does not decide
     └── Interrupted          130   the user asked to stop
@@ -35,6 +36,7 @@ __all__ = [
     "BadFile",
     "BadInput",
     "BusFailure",
+    "CellsFailed",
     "DamagedResult",
     "ExitCode",
     "Finding",
@@ -189,6 +191,10 @@ class StackFailure(InfrastructureFailure):
 
 class AgentFailure(InfrastructureFailure):
     """An agent died, hung or broke its protocol."""
+
+
+class CellsFailed(InfrastructureFailure):
+    """Some cells of a run failed; the others were run, and all of it is stored at `where`."""
 
 
 class DamagedResult(InfrastructureFailure):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness.model.stack import StackSpec
 from harness.model.topology import Topology
 from harness.plan.cell import CellPlan
 from harness.plan.planner import Impossible, cell_order, plan_cell
-from harness.plan.sweep import TOPOLOGY_KEYS, points, substitute
+from harness.plan.sweep import TOPOLOGY_KEYS, points, scaled_point, substitute, sweep_faults
 from harness.stack.shipped import SHIPPED
 
 __all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document", "scenario_from_text"]
@@ -33,6 +33,8 @@ class LoadedScenario:
         document: the scenario's own file.
         topology_document: the topology's file (the scenario's own where it stands inline).
         stacks: shipped stacks and the scenario's own, by name.
+        topologies: where a sweep names whole topologies: each with its document, by the topology's own name, in the
+            sweep's order.
     """
 
     scenario: Scenario
@@ -40,6 +42,13 @@ class LoadedScenario:
     document: Document
     topology_document: Document
     stacks: Mapping[str, StackSpec]
+    topologies: Mapping[str, tuple[Topology, Document]] = field(default_factory=dict)
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The points of its sweep, topologies by their names."""
+        named = {"topology": list(self.topologies)} if self.topologies else {}
+        return points({**self.scenario.sweep, **named}, self.scenario.combine)
 
 
 def read_document(path: Path) -> Document:
@@ -88,19 +97,49 @@ def _loaded(document: Document, path: Path, changes: Mapping[str, Any] | None = 
     if inline and of_topology:
         document = _changed(document, {f"topology.{key}": value for key, value in of_topology.items()})
     scenario = validate(document, Scenario)
+    if faults := sweep_faults(scenario.sweep):
+        raise BadFile(tuple(document.finding(("sweep", *f.at), f.what, f.expected, f.suggestion) for f in faults))
     if isinstance(scenario.topology, Topology):
         topology, topology_document = scenario.topology, document
     else:
-        target = path.parent / scenario.topology
-        if not target.is_file():
-            finding = document.finding(
-                ("topology",), f"there is no file {scenario.topology!r}", f"a path relative to {path.parent or '.'}"
-            )
-            raise BadFile((finding,))
-        topology_document = _changed(read_document(target), of_topology)
-        topology = validate(topology_document, Topology)
+        topology, topology_document = _topology_at(("topology",), scenario.topology, document, path, of_topology)
     stacks = {stack.name: stack for stack in SHIPPED} | dict(scenario.stacks)
-    return LoadedScenario(scenario, topology, document, topology_document, stacks)
+    swept = _swept_topologies(scenario, document, path, of_topology)
+    return LoadedScenario(scenario, topology, document, topology_document, stacks, swept)
+
+
+def _topology_at(
+    at: tuple[str | int, ...], named: str, document: Document, path: Path, changes: Mapping[str, Any]
+) -> tuple[Topology, Document]:
+    """The topology a scenario names at a place. Raises BadFile, located there where no such file is."""
+    target = path.parent / named
+    if not target.is_file():
+        beside = f"a path relative to {path.parent or '.'}"
+        raise BadFile((document.finding(at, f"there is no file {named!r}", beside),))
+    topology_document = _changed(read_document(target), changes)
+    return validate(topology_document, Topology), topology_document
+
+
+def _swept_topologies(
+    scenario: Scenario, document: Document, path: Path, changes: Mapping[str, Any]
+) -> dict[str, tuple[Topology, Document]]:
+    """The topologies a sweep goes through, files or inline, by name. Raises BadFile, BadInput."""
+    found: dict[str, tuple[Topology, Document]] = {}
+    for index, value in enumerate(scenario.sweep.get("topology", ())):
+        at = ("sweep", "topology", index)
+        if isinstance(value, str):
+            topology, own = _topology_at(at, value, document, path, changes)
+        elif isinstance(value, Mapping):
+            lines = {place[len(at) :]: line for place, line in document.lines.items() if place[: len(at)] == at}
+            own = _changed(Document(document.file, value, lines), changes)
+            topology = validate(own, Topology)
+        else:
+            raise BadFile((document.finding(at, f"{value!r} is no topology", "a path, or a topology itself"),))
+        if topology.name in found:
+            what = f"two topologies of the sweep are called {topology.name!r}, so their cells could not be told apart"
+            raise BadFile((document.finding(at, what, "a name of its own for each"),))
+        found[topology.name] = topology, own
+    return found
 
 
 def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
@@ -132,19 +171,21 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
             expected="one of: " + ", ".join(loaded.scenario.systems),
         )
     chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
+    planned = [(point, *_at_point(loaded, point)) for point in loaded.points]
     variants = [
-        (system, point, *_at_point(loaded, point))
-        for point in points(loaded.scenario.sweep, loaded.scenario.combine)
+        (system, scaled_point(point, scenario), scenario, topology)
+        for point, scenario, topology in planned
         for system in chosen
     ]
     ids = _cell_ids([(v[0], v[1]) for v in variants])
     order = cell_order([(v[0], v[1]) for v in variants], loaded.scenario.repetitions, loaded.scenario.seed)
-    if not loaded.scenario.workloads:
-        order = []
+    order = [(index, repetition) for index, repetition in order if variants[index][2].workloads]
     # The memory cell of each system comes after the load, once: its repetitions are within it.
-    memory = range(len(variants)) if loaded.scenario.memory is not None else ()
+    memory = [index for index, variant in enumerate(variants) if variant[2].memory is not None]
     cells = []
-    for position, (index, repetition) in enumerate([*order, *((index, 0) for index in memory)]):
+    jobs = list(enumerate([*order, *((index, 0) for index in memory)]))
+    # In the file's order, so that what is refused first does not depend on the seed.
+    for position, (index, repetition) in sorted(jobs, key=lambda job: (job[1][1] == 0, job[1][1], job[1][0])):
         system, point, scenario, topology = variants[index]
         try:
             cells.append(
@@ -166,28 +207,37 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                 for fault in impossible.faults
             ]
             raise BadFile(tuple(findings)) from None
-    return tuple(cells)
+    return tuple(sorted(cells, key=lambda cell: cell.order))
 
 
 def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenario, Topology]:
     if not point:
         return loaded.scenario, loaded.topology
     data = copy.deepcopy(dict(loaded.document.data))
-    inline = loaded.topology_document is loaded.document
-    topology_data = data["topology"] if inline else copy.deepcopy(dict(loaded.topology_document.data))
+    topology, topology_document = loaded.topologies.get(point.get("topology", ""), (None, loaded.topology_document))
+    inline = topology is None and topology_document is loaded.document
+    topology_data = data["topology"] if inline else copy.deepcopy(dict(topology_document.data))
+    shown = ", ".join(f"{key} = {value!r}" for key, value in point.items())
+    at_point = loaded.document.finding(("sweep",), f"the point {shown} makes the scenario invalid")
     for key, value in point.items():
         of_topology = key.split(".")[0] in TOPOLOGY_KEYS
-        substitute(key, value, topology_data if of_topology else data, loaded.document)
+        try:
+            if key != "topology":
+                substitute(key, value, topology_data if of_topology else data, loaded.document)
+        except BadFile as bad:
+            raise BadFile((*bad.findings, at_point)) from None
     try:
         scenario = validate(loaded.document, Scenario, data=data)
-        if isinstance(scenario.topology, Topology):
+        if set(scenario.systems) != set(loaded.scenario.systems):
+            what = (
+                f"it has the systems {', '.join(scenario.systems)}, the scenario {', '.join(loaded.scenario.systems)}"
+            )
+            raise BadFile((loaded.document.finding(("sweep", "systems"), what, "the same systems at every point"),))
+        if inline and isinstance(scenario.topology, Topology):
             return scenario, scenario.topology
-        return scenario, validate(loaded.topology_document, Topology, data=topology_data)
+        return scenario, validate(topology_document, Topology, data=topology_data)
     except BadFile as bad:
-        shown = ", ".join(f"{key} = {value!r}" for key, value in point.items())
-        raise BadFile(
-            (loaded.document.finding(("sweep",), f"the point {shown} makes the scenario invalid"), *bad.findings)
-        ) from None
+        raise BadFile((at_point, *bad.findings)) from None
 
 
 def _cell_ids(variants: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the system packages the harness needs and this machine lacks (Debian and its relatives; elsewhere it says
-# what to install): as root, or by sudo where it asks for no password. Usage: scripts/system-packages.sh run|test
+# what to install): as root, or by sudo where it asks for no password. Usage: scripts/system-packages.sh run|test|bench
 #
-# A freshly installed RabbitMQ would start its service at once; that is prevented while installing, because the
-# harness runs private brokers of its own and a service nobody asked for should not appear.
+# A freshly installed RabbitMQ or registry would start its service at once; that is prevented while installing, because
+# the harness runs private brokers of its own and a service nobody asked for should not appear.
 set -eu
 
 purpose=${1:-run}
@@ -39,6 +39,11 @@ fi
 if [ "$purpose" = test ]; then
     need chromium program chromium
     need chromium-driver program chromedriver
+    # Debian's name for the program: elsewhere tests that want a registry of their own are skipped.
+    ! command -v apt-get >/dev/null 2>&1 || need docker-registry program docker-registry
+fi
+if [ "$purpose" = bench ]; then
+    need iperf3 program iperf3
 fi
 
 [ -n "$missing" ] || exit 0

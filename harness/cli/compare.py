@@ -43,10 +43,10 @@ def compare(
     """Compare the systems of one run, several runs, or the points of a sweep.
 
     Each RUN is a run's directory, or a scenario's for its newest run. Prints the verdicts and writes compare.html and
-    compare.md. Runs that differ in more than what is compared are refused, with the reason.
+    compare.md, or compare-AXIS.html and compare-AXIS.md with --axis. Runs that differ in more than what is compared, or
+    have nothing in common, are refused with the reason, and nothing is written.
     """
     from harness.report.compare_page import compare_runs
-    from harness.report.compare_text import compare_tables
     from harness.report.terminal import print_report
     from harness.store.run import load_run
 
@@ -58,10 +58,10 @@ def compare(
         allow=allow,
         tolerance=tolerance / 100,
     )
-    print_report(done.said, compare_tables(done.comparison))
+    print_report(done.said, done.tables)
     for file in (done.html, done.markdown):
         click.echo(f"report: {file}")
     if export is not None:
         from harness.report.export import export_comparison
 
-        click.echo(f"export: {len(export_comparison(done.comparison, export))} files in {export}")
+        click.echo(f"export: {len(export_comparison(done.comparison, done.runs, export))} files in {export}")

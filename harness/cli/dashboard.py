@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -48,11 +50,34 @@ def left_text(standing: Standing) -> str:
     return f"{'at least' if standing.at_least else 'about'} {' '.join(parts)} left"
 
 
-def target_rate(plan: CellPlan) -> float | None:
-    """Operations per second the clients of a cell are to start; None where any of them is a closed loop."""
+def target_rate(plan: CellPlan, t_s: float = 0.0) -> float | None:
+    """Operations per second the clients of a cell are to start at a load time; None where one of them is a closed loop.
+
+    Bursts count with their mean rate.
+    """
     schedules = [agent.task.get("schedule") or {} for agent in plan.agents if agent.role == "client"]
-    rates = [float(schedule.get("rate_per_s") or 0.0) for schedule in schedules]
-    return sum(rates) if rates and all(rates) else None
+    rates = [_rate_at(schedule, max(t_s, 0.0), plan.phases.load_s) for schedule in schedules]
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) if known and len(known) == len(rates) else None
+
+
+def _rate_at(schedule: Mapping[str, Any], t_s: float, load_s: float) -> float | None:
+    """What a client's schedule asks for at a load time; None for a closed loop."""
+    match schedule.get("kind"):
+        case "constant" | "poisson":
+            return float(schedule["rate_per_s"])
+        case "burst":
+            return float(schedule["size"]) / float(schedule["period_s"])
+        case "ramp":
+            share = min(1.0, t_s / float(schedule.get("over_s") or load_s))
+            return float(schedule["from_per_s"]) * (1 - share) + float(schedule["to_per_s"]) * share
+        case "steps":
+            ends = accumulate(float(step["duration_s"]) for step in schedule["steps"])
+            last = schedule["steps"][-1]
+            return float(
+                next((s for s, end in zip(schedule["steps"], ends, strict=True) if t_s < end), last)["rate_per_s"]
+            )
+    return None
 
 
 def upcoming(plan: CellPlan, t_s: float) -> list[tuple[float, str]]:
@@ -204,7 +229,8 @@ class LiveView:
         return rows
 
     def _load(self, plan: CellPlan) -> RenderableType:
-        tick, target = self._tick, target_rate(plan)
+        tick = self._tick
+        target = target_rate(plan, tick.t_s if tick else 0.0)
         grid = Table.grid(padding=(0, 2))
         if tick is None:
             grid.add_row("no load yet")
@@ -212,7 +238,7 @@ class LiveView:
             share = min(1.0, max(0.0, tick.t_s / tick.of_s))
             grid.add_row("load", ProgressBar(total=1.0, completed=share, width=24))
             grid.add_row("", f"{max(tick.t_s, 0):.0f} of {tick.of_s:.0f} s, {tick.done} of {tick.due} due are done")
-            of = f" of {target:.0f}/s" if target else "/s"
+            of = "/s" if target is None else f" of {target:.0f}/s"
             grid.add_row("rate", f"{tick.rate_per_s:.0f}{of}  {_graph(self._rates, target)}")
             grid.add_row("p50", ms_text(tick.p50_s))
             grid.add_row("p99", f"{ms_text(tick.p99_s)}  {_graph(self._p99s)}")

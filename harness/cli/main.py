@@ -147,7 +147,7 @@ def cli() -> None:
     Figures of one run are no verdict. Repeat (repetitions: 5), sweep (sweep: {links.core-edge-a.rtt: [...]}), compare:
 
     \b
-      harness run campaign.yaml                   all systems x points x repetitions, interleaved
+      harness run campaign.yaml                   all systems x points x repetitions, random order
       harness resume results/campaign             after Ctrl-C, a failure or kill -9: what is done is kept
       harness compare results/campaign            better, worse, equivalent or inconclusive, with intervals
 

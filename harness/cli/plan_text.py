@@ -184,10 +184,19 @@ def _doses(memory: MemoryPlan) -> Iterator[str]:
     )
 
 
+def _extent(cells: Sequence[CellPlan]) -> str:
+    """How many cells there are, and what is known of how long they take."""
+    load_s = [cell.phases.load_s for cell in cells if cell.memory is None]
+    doses = len(cells) - len(load_s)
+    parts = [f"at least {format_duration(sum(load_s))} of load"] if load_s else []
+    if doses:
+        parts.append(f"{f'{doses} of them' if load_s else 'all'} of doses, as long as their operations take")
+    return ", ".join([f"{len(cells)} cell{'s' * (len(cells) != 1)}", *parts])
+
+
 def plan_lines(cells: Sequence[CellPlan]) -> Iterator[str]:
     """The lines that describe every cell: nodes, links, bus, agents, pairs with floors, timeline, schedule."""
-    total = sum(cell.phases.load_s for cell in cells if cell.memory is None)
-    yield f"{len(cells)} cells, at least {format_duration(total)} of load"
+    yield _extent(cells)
     for cell in cells:
         yield ""
         point = ", ".join(f"{key} = {value}" for key, value in cell.point.items())

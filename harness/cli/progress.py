@@ -37,13 +37,13 @@ class PlainLines(Silent):
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._last_tick = -1e9
-        self._targets: dict[str, float | None] = {}
+        self._plans: dict[str, CellPlan] = {}
 
     def _line(self, text: str) -> None:
         _put(f"[{time.monotonic() - self._began:6.1f} s] {text}")
 
     def plan(self, run_id: str, cells: Sequence[CellPlan]) -> None:
-        self._targets = {cell.id: target_rate(cell) for cell in cells}
+        self._plans = {cell.id: cell for cell in cells}
         self._line(f"run {run_id}: {len(cells)} cells")
 
     def phase(self, cell: str, text: str) -> None:
@@ -52,8 +52,9 @@ class PlainLines(Silent):
     def tick(self, cell: str, tick: Tick) -> None:
         if tick.t_s - self._last_tick >= 5 or tick.t_s < self._last_tick:
             self._last_tick = tick.t_s
-            target = self._targets.get(cell)
-            of = f" of {target:.0f}/s" if target else "/s"
+            plan = self._plans.get(cell)
+            target = target_rate(plan, tick.t_s) if plan is not None else None
+            of = "/s" if target is None else f" of {target:.0f}/s"
             self._line(
                 f"{cell}: {max(tick.t_s, 0):.0f} of {tick.of_s:.0f} s, {tick.rate_per_s:.0f}{of}, "
                 f"p50 {ms_text(tick.p50_s)}, p99 {ms_text(tick.p99_s)}, "
@@ -79,10 +80,14 @@ class PlainLines(Silent):
 class JsonLines:
     """One JSON object per event, as docs/progress.md describes them."""
 
+    def __init__(self) -> None:
+        self._plans: dict[str, CellPlan] = {}
+
     def _line(self, kind: str, **fields: object) -> None:
         _put(json.dumps({"event": kind, **fields}))
 
     def plan(self, run_id: str, cells: Sequence[CellPlan]) -> None:
+        self._plans = {cell.id: cell for cell in cells}
         described = [
             {
                 "cell": cell.id,
@@ -103,7 +108,9 @@ class JsonLines:
         self._line("links", cell=cell, measured=found)
 
     def tick(self, cell: str, tick: Tick) -> None:
-        self._line("tick", cell=cell, **asdict(tick))
+        plan = self._plans.get(cell)
+        target = target_rate(plan, tick.t_s) if plan is not None else None
+        self._line("tick", cell=cell, target_rate_per_s=target, **asdict(tick))
 
     def retry(self, cell: str, why: str, left: int) -> None:
         self._line("retry", cell=cell, why=why, left=left)

@@ -8,12 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import completion
 from harness.cli.changes import changes_option, parse_changes
-from harness.errors import Inconclusive
+from harness.errors import CellsFailed, Inconclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.lab.observer import Observer
 
 __all__ = ["resume", "run"]
 
@@ -82,7 +88,6 @@ def run(
     A scenario with a sweep or repetitions is a campaign of many cells: it can be stopped (Ctrl-C, even kill -9) and
     goes on with `harness resume`. A cell that fails does not stop the others.
     """
-    from harness.cli.progress import make_observer
     from harness.files import load_scenario
     from harness.lab.run import RunSettings, run_scenario
 
@@ -96,9 +101,7 @@ def run(
         retries=retries,
         lax_links=lax_links,
     )
-    with make_observer(as_json) as observer:
-        path = run_scenario(loaded, settings, observer)
-    _tell(path, as_json)
+    _carry_out(lambda observer: run_scenario(loaded, settings, observer), as_json)
 
 
 @click.command()
@@ -114,23 +117,29 @@ def resume(run: Path, retries: int, invalid: bool, as_json: bool) -> None:
     RUN is a run's directory, or a scenario's for its newest run. Cells that are done are kept; what was under way when
     the run was stopped is run again. It must be the machine and the harness the run began with.
     """
-    from harness.cli.progress import make_observer
     from harness.lab.run import resume_run
 
-    with make_observer(as_json) as observer:
-        path = resume_run(run, observer, retries=retries, invalid=invalid)
-    _tell(path, as_json)
+    _carry_out(lambda observer: resume_run(run, observer, retries=retries, invalid=invalid), as_json)
 
 
-def _tell(path: Path, as_json: bool) -> None:
-    """What came out. Raises Inconclusive where cells are invalid."""
+def _carry_out(work: Callable[[Observer], Path], as_json: bool) -> None:
+    """Run, and tell what came out, also where some cells failed. Raises CellsFailed; Inconclusive for invalid cells."""
+    from harness.cli.progress import make_observer
     from harness.cli.report import show_run
     from harness.store.run import load_run
 
+    failed: CellsFailed | None = None
+    with make_observer(as_json) as observer:
+        try:
+            path = work(observer)
+        except CellsFailed as error:
+            failed, path = error, Path(str(error.where))
     if as_json:
         click.echo(json.dumps({"event": "result", "path": str(path)}))
     else:
         show_run(path)
+    if failed is not None:
+        raise failed
     unsound = [cell for cell in load_run(path).manifest.cells if cell.state in ("invalid", "degraded")]
     if unsound:
         raise Inconclusive(

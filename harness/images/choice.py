@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.images.build import Say, build
+from harness.images.build import Say, build, built_already
 from harness.images.recipes import BASE, MADE_BASE, PROGRAMS, PYTHON, tools_recipe
 from harness.images.sources import NoRegistry, image_id, make_base, pull, require_image
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker.engine import Engine, engine_errors
 
-__all__ = ["Image", "LabImages", "debian_base", "describe", "ready_images", "tools_image"]
+__all__ = ["Image", "LabImages", "debian_base", "describe", "ready_images", "tools_image", "tools_there"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class LabImages:
     by_reference: Mapping[str, Image]
     by_node: Mapping[str, tuple[str, ...]]
 
-    def of(self, node: NodePlan) -> str:
+    def of(self, node: NodePlan) -> Image:
         """The image a node's first container runs."""
-        return self.by_node[node.name][0]
+        return self.by_reference[self.by_node[node.name][0]]
 
     def has_python(self, node: NodePlan) -> bool:
         """Whether one of the node's images is known to have a Python for node-side code."""
@@ -54,7 +54,7 @@ class LabImages:
 
     def own_programs(self, node: NodePlan) -> tuple[str, ...]:
         """The programs that are called by name in the node's first image, as far as that is known."""
-        return self.by_reference[self.of(node)].programs or ()
+        return self.of(node).programs or ()
 
     def beside(self, node: NodePlan) -> tuple[Image, ...]:
         """Further images whose programs the node needs."""
@@ -102,6 +102,12 @@ def tools_image(engine: Engine, say: Say) -> Image:
     """The tools image, built if it is missing. Raises LabFailure, MissingCapability, StackFailure."""
     (built,) = build(engine, [tools_recipe(debian_base(engine, say))], say)
     return describe(engine, built.reference)
+
+
+def tools_there(engine: Engine) -> bool:
+    """Whether a lab can be opened without pulling or building: the tools image is on the engine. Raises LabFailure."""
+    base = next((reference for reference in (BASE, MADE_BASE) if image_id(engine, reference) is not None), None)
+    return base is not None and built_already(engine, tools_recipe(base)) is not None
 
 
 def debian_base(engine: Engine, say: Say) -> str:

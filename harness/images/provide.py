@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from harness.errors import BadInput, StackFailure
+from harness.errors import BadInput, LabFailure, StackFailure
 from harness.images.build import Say, build, built_already, name_of, passing_files
 from harness.images.choice import Image, describe, tools_image
 from harness.images.inside import look_inside
@@ -23,7 +23,7 @@ from harness.images.recipes import (
     stack_recipe,
     wheel_recipe,
 )
-from harness.images.sources import NoRegistry, image_id, local_tag, pull, require_image
+from harness.images.sources import NoRegistry, NoSuchImage, RateLimited, image_id, local_tag, pull, require_image
 from harness.model.stack import StackSpec
 from harness.plan.cell import BusPlan, CellPlan, NodePlan
 from harness.runtime.docker.engine import Engine
@@ -84,16 +84,21 @@ class _Provider:
         self.tools = tools_image(engine, say)
         self.stacks: dict[str, Image] = {}
         self.own: set[str] = set()
+        self.lacking: set[str] = set()
         self.passing = passing_files()
 
     def provide(self, specs: Sequence[StackSpec], cells: Sequence[CellPlan]) -> Provided:
         plans = [bus for cell in cells for bus in cell.buses]
         named = {node.name: node.image for cell in cells for node in cell.lab.nodes}
+        may_fall_back = {
+            node.name for bus in plans if bus.kind == "router" and _implementation(bus) == "auto" for node in bus.nodes
+        }
+        strict = {image for name, image in named.items() if name not in may_fall_back}
         for image in dict.fromkeys(image for image in named.values() if image):
-            self._require(image)
+            self._require_named(image, strict=image in strict)
         default = [bus for bus in plans if any(not named[node.name] for node in bus.nodes)]
         broker = self._broker() if any(bus.kind == "rabbitmq" for bus in default) else None
-        routers = {str(bus.options.get("implementation", "auto")): "" for bus in default if bus.kind == "router"}
+        routers = dict.fromkeys(_implementation(bus) for bus in default if bus.kind == "router")
         found = {wanted: self._router(wanted) for wanted in routers}
         recipes = [broker] if isinstance(broker, Recipe) else []
         environments = self._stacks(specs, recipes)
@@ -104,6 +109,17 @@ class _Provider:
     def _require(self, reference: str) -> None:
         require_image(self.engine, reference, lambda line: self.say(reference, line))
 
+    def _require_named(self, reference: str, *, strict: bool) -> None:
+        """An image the scenario names. One that does not exist is an error; routers may do without one nobody can ask
+        for."""
+        try:
+            self._require(reference)
+        except NoRegistry as failure:
+            if strict:
+                raise
+            self.lacking.add(reference)
+            self.notes.append(f"{_why(failure, reference)}: its routers are the embedded stand-in")
+
     # -- buses ------------------------------------------------------------------------------------------------------
 
     def _broker(self) -> str | Recipe:
@@ -111,14 +127,18 @@ class _Provider:
         if image_id(self.engine, RABBITMQ) is not None:
             return RABBITMQ
         recipe = rabbitmq_recipe(self.tools.reference)
-        if built_already(self.engine, recipe) is None:
-            try:
-                pull(self.engine, RABBITMQ, lambda line: self.say(RABBITMQ, line))
-                return RABBITMQ
-            except NoRegistry:
-                pass
-        self.notes.append(f"no registry was reached for {RABBITMQ}: brokers run Debian's RabbitMQ")
-        return recipe
+        if built_already(self.engine, recipe) is not None:
+            self.notes.append(
+                f"brokers run the image made earlier of Debian's RabbitMQ, because {RABBITMQ} could not be had then; "
+                f"once it is pulled (`docker pull {RABBITMQ}`) it is used instead"
+            )
+            return recipe
+        try:
+            pull(self.engine, RABBITMQ, lambda line: self.say(RABBITMQ, line))
+        except NoRegistry as failure:
+            self.notes.append(f"{_why(failure, RABBITMQ)}: brokers run Debian's RabbitMQ")
+            return recipe
+        return RABBITMQ
 
     def _router(self, wanted: str) -> str | None:
         """The real router's image, or None for the embedded router."""
@@ -129,10 +149,10 @@ class _Provider:
             return there
         try:
             pull(self.engine, ROUTER, lambda line: self.say(ROUTER, line))
-        except NoRegistry:
+        except (NoRegistry, NoSuchImage) as failure:
             if wanted == "skrouterd":
                 raise
-            self.notes.append(f"no registry was reached for {ROUTER}: routers are the embedded stand-in")
+            self.notes.append(f"{_why(failure, ROUTER)}: routers are the embedded stand-in")
             return None
         return local_tag(self.engine, ROUTER)
 
@@ -226,7 +246,9 @@ class _Provider:
         if bus.kind == "rabbitmq":
             return replace(node, image=node.image or broker)
         proton = self.stacks[PROTON].reference
-        real = node.image or routers.get(str(bus.options.get("implementation", "auto")))
+        real = node.image or routers.get(_implementation(bus))
+        if real in self.lacking and _implementation(bus) == "auto":
+            real = None
         return replace(node, image=real, beside=(proton,)) if real else replace(node, image=proton)
 
     def _host(self, node: NodePlan, stacks: Iterable[str]) -> NodePlan:
@@ -241,3 +263,16 @@ class _Provider:
                 expected="at most one stack with an `image` per host",
             )
         return replace(node, image=images[0], beside=tuple(images[1:])) if images else node
+
+
+def _implementation(bus: BusPlan) -> str:
+    return str(bus.options.get("implementation", "auto"))
+
+
+def _why(failure: LabFailure, reference: str) -> str:
+    """Why an image could not be had, in a few words."""
+    if isinstance(failure, RateLimited):
+        return f"the registry gives no more images for now (rate limit), so {reference} could not be had"
+    if isinstance(failure, NoRegistry):
+        return f"no registry was reached for {reference}"
+    return failure.what

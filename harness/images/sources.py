@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,29 +15,53 @@ import docker.errors
 
 from harness.errors import LabFailure, MissingCapability
 from harness.images.recipes import KIND, MADE_BASE
-from harness.runtime.docker.engine import Engine, engine_errors
+from harness.runtime.docker.engine import Engine, engine_errors, remedy_of
 
-__all__ = ["NoRegistry", "NoSuchImage", "image_id", "local_tag", "make_base", "pull", "require_image"]
+__all__ = [
+    "NoRegistry",
+    "NoSuchImage",
+    "RateLimited",
+    "image_id",
+    "local_tag",
+    "make_base",
+    "pull",
+    "require_image",
+]
 
 Say = Callable[[str], None]
 
+
+def _any_of(*words: str) -> re.Pattern[str]:
+    return re.compile(r"(?<!\w)(" + "|".join(map(re.escape, words)) + r")(?!\w)", re.IGNORECASE)
+
+
 #: What a registry says of an image it does not have (or does not show to strangers).
-_NOT_THERE = ("manifest unknown", "not found", "does not exist", "name unknown", "invalid reference", "no such image")
-_DENIED = (
+_UNKNOWN = _any_of("manifest unknown")
+_NOT_THERE = _any_of("not found", "does not exist", "name unknown", "invalid reference", "no such image")
+_DENIED = _any_of(
     "access denied",
     "access to the resource is denied",
+    "access to the requested resource is not authorized",
     "unauthorized",
     "authentication required",
     "403 forbidden",
 )
+#: The image is there, but not for this machine.
+_OTHER_MACHINE = _any_of(
+    "no matching manifest for", "no match for platform in manifest", "no image found in manifest list",
+    "no image found in image index",
+)  # fmt: skip
+_LIMITED = _any_of("toomanyrequests", "too many requests", "rate limit")
 #: What an engine says when it does not get that far.
-_NOT_REACHED = (
+_NOT_REACHED = _any_of(
     "no such host", "i/o timeout", "connection refused", "connection reset", "network is unreachable",
     "no route to host", "handshake timeout", "awaiting headers", "server misbehaving", "temporary failure",
     "x509", "certificate", "proxyconnect", "eof", "context deadline exceeded", "request canceled",
     "server gave http response to https client", "bad gateway", "service unavailable", "gateway timeout",
-    "toomanyrequests", "rate limit",
+    "dial tcp", "proxy authentication required", "error parsing http",
 )  # fmt: skip
+#: A request that was not answered, as Go's net/http tells of it; a proxy's refusal is nothing but its status text.
+_REQUEST = re.compile(r'(?<!\w)(Get|Head|Post) "…": (?P<why>.*)')
 _MIRROR_S = 600.0
 
 
@@ -44,8 +69,12 @@ class NoRegistry(LabFailure):
     """The registry of an image cannot be reached from the engine, so nobody knows whether the image exists."""
 
 
+class RateLimited(NoRegistry):
+    """The registry was reached, and gives this engine no more images for now."""
+
+
 class NoSuchImage(LabFailure):
-    """The registry was reached and has no such image."""
+    """The registry was reached and has no such image, or none for this machine."""
 
 
 def image_id(engine: Engine, reference: str) -> str | None:
@@ -77,6 +106,7 @@ def pull(engine: Engine, reference: str, say: Say) -> None:
     Raises:
         NoRegistry: the registry cannot be reached.
         NoSuchImage: it can, and has no such image, or wants to know who asks.
+        RateLimited: it gives no more for now; a kind of NoRegistry.
         LabFailure: something else.
     """
     say(f"pulling {reference}")
@@ -84,42 +114,69 @@ def pull(engine: Engine, reference: str, say: Say) -> None:
     shown: set[str] = set()
     failure: BaseException | None = None
     text = ""
-    try:
-        for event in engine.api.pull(tagged, stream=True, decode=True):
-            if "error" in event:
-                text = str(event["error"])
-                break
-            status = f"{event.get('id', '')} {event.get('status', '')}".strip()
-            if "progressDetail" not in event and status not in shown:
-                shown.add(status)
-                say(status)
-    except docker.errors.APIError as error:
-        failure, text = error, str(error.explanation or error)
+    with engine_errors(f"pulling {reference}"):
+        try:
+            for event in engine.api.pull(tagged, stream=True, decode=True):
+                if "error" in event:
+                    text = str(event["error"])
+                    break
+                status = f"{event.get('id', '')} {event.get('status', '')}".strip()
+                if "progressDetail" not in event and status not in shown:
+                    shown.add(status)
+                    say(status)
+        except docker.errors.APIError as error:
+            failure, text = error, str(error.explanation or error)
     if text:
         raise _pull_failure(reference, " ".join(text.split())) from failure
 
 
 def _pull_failure(reference: str, text: str) -> LabFailure:
-    lowered = text.lower()
-    registry = (
-        reference.split("/")[0] if "." in reference.split("/")[0] or ":" in reference.split("/")[0] else "docker.io"
-    )
-    # A message may quote an address that holds any word; what a registry itself says comes first.
-    if any(word in lowered for word in _NOT_REACHED) and not any(word in lowered for word in _NOT_THERE[:1]):
+    first, _, rest = reference.partition("/")
+    registry = first if rest and ("." in first or ":" in first) else "docker.io"
+    said = _without_names(reference, text)
+    request = _REQUEST.search(said)
+    lost = request is not None and not any(words.search(request["why"]) for words in (_NOT_THERE, _DENIED))
+    by_hand = f"load the image by hand: `docker save {reference}` where it is, `docker load` here"
+    if "no space left on device" in said.lower():
+        return LabFailure(
+            f"image {reference} cannot be had: the engine says: {text}", where=reference, remedy=remedy_of(said)
+        )
+    if _LIMITED.search(said):
+        return RateLimited(
+            f"image {reference} is not on the engine, and its registry gives no more for now: {text}",
+            where=registry,
+            remedy=f"wait, or `docker login` for a higher limit, or {by_hand}",
+        )
+    if _OTHER_MACHINE.search(said):
+        return NoSuchImage(
+            f"the registry has image {reference}, but not for this machine's processor: {text}",
+            where=registry,
+            expected="an image for the engine's architecture",
+            remedy="name another image, or build this one for this machine",
+        )
+    # A registry that says this was reached, whatever else the message holds.
+    if not _UNKNOWN.search(said) and (lost or _NOT_REACHED.search(said)):
         return NoRegistry(
             f"image {reference} is not on the engine, and its registry cannot be reached: {text}",
             where=registry,
-            remedy="check the engine's network (proxies and certificates are the engine's own settings), or load the "
-            f"image by hand: `docker save {reference}` where it is, `docker load` here",
+            remedy=f"check the engine's network (proxies and certificates are the engine's own settings), or {by_hand}",
         )
-    if any(word in lowered for word in (*_NOT_THERE, *_DENIED)):
+    if any(words.search(said) for words in (_UNKNOWN, _NOT_THERE, _DENIED)):
         return NoSuchImage(
             f"the registry has no image {reference}, or does not show it to this engine: {text}",
             where=registry,
             expected="an image that exists",
             remedy="check name and tag for a typing error; `docker login` if the image is private",
         )
-    return LabFailure(f"image {reference} cannot be had: {text}", where=registry)
+    return LabFailure(f"image {reference} cannot be had: {text}", where=registry, remedy=remedy_of(said))
+
+
+def _without_names(reference: str, text: str) -> str:
+    """A message without the addresses and the image it names, which may hold any word."""
+    path = re.sub(r"(@.*|:[^:/]*)$", "", reference)
+    path = path.partition("/")[2] if re.match(r"[^/]*[.:][^/]*/", path) else path
+    bare = re.sub(r'"[a-z]+://[^"]*"', '"…"', text)
+    return re.sub(rf"(?<![\w.-])([\w.:-]+/)*{re.escape(path)}([:@][\w.:-]*\w)?(?![\w./-])", "…", bare)
 
 
 def require_image(engine: Engine, reference: str, say: Say) -> str:

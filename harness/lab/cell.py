@@ -13,6 +13,7 @@ everything removed; the first error is the one that is shown
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any
 
 from harness.agent.clock import clock_facts
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
+from harness.analysis.leak import State
 from harness.bus.protocol import Bus
 from harness.bus.readiness import log_tail
 from harness.bus.registry import make_bus
@@ -31,6 +33,7 @@ from harness.lab.calm import probe_when_calm
 from harness.lab.casualties import Casualties
 from harness.lab.crew import crew, patience_s, sampled_lightly
 from harness.lab.disruption import Disruption, process_event
+from harness.lab.guard import LinkGuard
 from harness.lab.load import LoadWatch
 from harness.lab.memory import MemoryBench, run_doses
 from harness.lab.observer import Observer
@@ -122,6 +125,7 @@ class _Cell:
         self.casualties = Casualties(plan, writer, observer)
         self.samplers: dict[str, SamplerHandle] = {}
         self.shaper: LinkShaper
+        self.guard: LinkGuard
         self.load_evidence: dict[str, Any] | None = None
         self.lab: Runtime
 
@@ -134,32 +138,32 @@ class _Cell:
             self.lab = lab
             lab.open(self.plan.lab)
             self.writer.set(facts.RUNTIME, dict(lab.facts()))
-            with _explained(lab), self._links() as networked:
+            memory = None
+            with _explained(lab.check), self._links() as networked:
                 if self.plan.memory is not None:
                     with self._buses() as buses, self._archive() as archive:
-                        verdict = self._doses(buses, archive)
-                    self.say("removing nodes and network")
-                    return CellEnd("valid", f"valid, memory: {verdict}", accepted=tuple(self.accepted))
-                with (
-                    self._buses() as buses,
-                    self._archive() as archive,
-                    self._agents(archive) as agents,
-                    self._samplers(archive, agents, buses) as watch,
-                ):
-                    self._load(agents, watch, buses)
+                        memory = self._doses(buses, archive)
+                else:
+                    with (
+                        self._buses() as buses,
+                        self._archive() as archive,
+                        self._agents(archive) as agents,
+                        self._samplers(archive, agents, buses) as watch,
+                    ):
+                        self._load(agents, watch, buses)
                 if networked:
                     self.say("probing links again")
                     self._probe(facts.LINKS_AFTER)
             self.say("removing nodes and network")
-        return self._judge()
+        return self._judge() if memory is None else self._judge_doses(memory)
 
-    def _doses(self, buses: Mapping[str, Bus], archive: Mapping[str, str]) -> str:
+    def _doses(self, buses: Mapping[str, Bus], archive: Mapping[str, str]) -> State:
         """A memory cell: doses instead of load, and verdicts instead of a ledger."""
         settings = self.settings
-        bench = MemoryBench(self.lab, self.shaper, buses, archive, settings.environments, settings.stack_env)
-        result = run_doses(self.plan, bench, self.writer, self.observer)
-        self.writer.finish("valid")
-        return result.state
+        bench = MemoryBench(
+            self.lab, self.shaper, self.guard, buses, archive, settings.environments, settings.stack_env
+        )
+        return run_doses(self.plan, bench, self.writer, self.observer).state
 
     # -- links ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +186,8 @@ class _Cell:
                         expected="a median round trip within max(5 %, 1 ms) of the declared one",
                         remedy="use a quieter machine; the emulator's lateness is in the result",
                     )
-            yield networked
+            with LinkGuard(self.shaper.check) as self.guard, _explained(self.lab.check, self.guard.check):
+                yield networked
         finally:
             with _reported(self.writer, "the link shaper's evidence"):
                 evidence = {"name": self.shaper.name, **self.shaper.evidence(), "load": self.load_evidence}
@@ -261,9 +266,14 @@ class _Cell:
             url = buses[plan.bus].url(plan.bus_node)
             agents[plan.index].prepare({**plan.task, "url": url, "record": record}, patience_s(len(self.plan.agents)))
 
-        for role in ("server", "client"):
-            self.say(f"connecting {role}s")
-            in_parallel([plan for plan in self.plan.agents if plan.role == role], prepare)
+        def end() -> None:
+            for agent in agents.values():
+                agent.process.signal(signal.SIGKILL)
+
+        with self.guard.ending(end):
+            for role in ("server", "client"):
+                self.say(f"connecting {role}s")
+                in_parallel([plan for plan in self.plan.agents if plan.role == role], prepare)
 
     @contextlib.contextmanager
     def _samplers(
@@ -379,7 +389,7 @@ class _Cell:
     ) -> None:
         """Everything that must still be so once a second; raises what is not. An agent that has died costs its own
         results only, unless it was the last client."""
-        self.shaper.check()
+        self.guard.check()
         self.casualties.look(agents)
         down = disruption.down
         for bus in buses.values():
@@ -431,12 +441,28 @@ class _Cell:
 
     # -- judgement --------------------------------------------------------------------------------------------------
 
+    def _judge_doses(self, memory: State) -> CellEnd:
+        """Valid if the links still are as declared. Packets that were late do not move what is held at rest."""
+        for reason in self.late:
+            self.writer.note(f"links: {reason}")
+        state: CellState = "invalid" if self.disturbed else "valid"
+        self.writer.finish(state, self.disturbed)
+        return CellEnd(
+            state,
+            f"{state}, memory: {memory}",
+            tuple(self.disturbed),
+            disturbed=tuple(self.disturbed),
+            accepted=tuple(self.accepted),
+        )
+
     def _judge(self) -> CellEnd:
         """Valid only if links, shaper and ledger say so."""
         record = self.writer.record()
-        shaper = record.facts.get(facts.SHAPER, {})
-        if not shaper.get("valid", True):
-            for why in shaper.get("why", []):
+        shaper = record.facts.get(facts.SHAPER)
+        if shaper is None:
+            self.invalid.append("links: what the shaper did is not known, its evidence could not be read")
+        elif not shaper["valid"]:
+            for why in shaper["why"]:
                 (self.late if why.startswith(LATE) else self.disturbed).append(f"links: {why}")
         self.writer.seal()
         ledger = take_ledger(
@@ -511,12 +537,13 @@ def _each_second(action: Callable[[], None], done: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _explained(lab: Runtime) -> Iterator[None]:
-    """If the lab, or a node of it, has gone, that is why things fail: it is the failure that is shown."""
+def _explained(*looks: Callable[[], None]) -> Iterator[None]:
+    """If what everything stands on has gone, that is why things fail: it is the failure that is shown."""
     try:
         yield
     except HarnessError:
-        lab.check()
+        for look in looks:
+            look()
         raise
 
 

@@ -20,6 +20,7 @@ from harness.bus.protocol import Bus
 from harness.errors import AgentFailure, HarnessError
 from harness.lab.agents import AgentHandle, in_parallel
 from harness.lab.disturb import Disturbance, Lockstep, NeverEnded, make_disturbance
+from harness.lab.guard import LinkGuard
 from harness.lab.observer import Observer
 from harness.links.protocol import LinkShaper
 from harness.plan.cell import AgentPlan, CellPlan
@@ -47,13 +48,14 @@ class MemoryBench:
     """Where doses are given.
 
     Attributes:
-        lab, shaper, buses: of the cell.
+        lab, shaper, guard, buses: of the cell.
         archive: path of the agent archive in each node.
         environments, stack_env: as in harness.lab.cell.CellSettings.
     """
 
     lab: Runtime
     shaper: LinkShaper
+    guard: LinkGuard
     buses: Mapping[str, Bus]
     archive: Mapping[str, str]
     environments: Mapping[str, StackEnvironment]

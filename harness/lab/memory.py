@@ -47,13 +47,15 @@ def run_doses(plan: CellPlan, bench: MemoryBench, writer: CellWriter, observer: 
     """Give every dose of a memory cell and record readings and verdicts.
 
     Raises:
-        HarnessError: a process died, a bus failed; readings until then are kept by the writer.
+        HarnessError: a process died, a bus or the links failed; readings until then are kept by the writer.
     """
     assert plan.memory is not None
     writer.go(int(time.monotonic() * 1e9))
     width = plan.memory.parallel or len(os.sched_getaffinity(0))
     writer.set("memory_environment", {**ENVIRONMENT, "sets_at_once": str(width)})
-    result = _Doses(plan.memory, Dosing(plan, plan.memory, bench, writer, observer, width), width).result()
+    dosing = Dosing(plan, plan.memory, bench, writer, observer, width)
+    with bench.guard.ending(dosing.give_up):
+        result = _Doses(plan.memory, dosing, width).result()
     writer.set(facts.MEMORY, result.to_json())
     return result
 

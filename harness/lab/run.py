@@ -18,6 +18,7 @@ import yaml
 import harness
 from harness.errors import (
     BadInput,
+    CellsFailed,
     HarnessError,
     InfrastructureFailure,
     Interrupted,
@@ -46,6 +47,9 @@ __all__ = ["RunSettings", "resolved_text", "resume_run", "run_scenario"]
 
 #: Facts about the machine that must be alike for a run to go on: figures of two machines do not belong in one run.
 _SAME_HOST = ("kernel", "machine", "processor", "cpus", "memory_bytes")
+
+#: So many failed cells are told of with their reasons when a run ends; the report has them all.
+_TOLD = 3
 
 #: What the report of a run says first where lax links let anything pass.
 _ACCEPTED = (
@@ -82,7 +86,11 @@ def resolved_text(loaded: LoadedScenario) -> str:
     """The scenario as it runs, every default filled in and the topology in place, as YAML that can be run again."""
     data = loaded.scenario.model_dump(mode="json", exclude_none=True, by_alias=True)
     data["topology"] = loaded.topology.model_dump(mode="json", exclude_none=True, by_alias=True)
+    if loaded.topologies:
+        swept = [topology for topology, _ in loaded.topologies.values()]
+        data["sweep"]["topology"] = [each.model_dump(mode="json", exclude_none=True, by_alias=True) for each in swept]
     named = {use.stack for system in loaded.scenario.systems.values() for use in system.uses().values()}
+    named |= set(loaded.scenario.stacks)  # a sweep may go through stacks that no system names
     data["stacks"] = {
         name: loaded.stacks[name].model_dump(mode="json", exclude_none=True, exclude={"name"}) for name in sorted(named)
     }
@@ -96,7 +104,8 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
         The result's directory.
 
     Raises:
-        HarnessError: something could not be carried out; cells that were are kept.
+        CellsFailed: some cells could not be carried out; the others were, and the result is whole but for them.
+        HarnessError: the run could not begin, or not go on.
         Interrupted: the user asked to stop; what was recorded is kept and marked, and `resume_run` goes on with it.
     """
     cells = plan_run(loaded, systems=settings.systems)
@@ -246,10 +255,21 @@ def _check(cells: Sequence[CellPlan], settings: RunSettings) -> None:
             expected="a runtime with containers",
             remedy="--runtime docker, or leave out cpus and memory",
         )
+    published = next((node for cell in cells for node in cell.lab.nodes if node.publish), None)
+    if settings.runtime in ("local", "fake") and published is not None:
+        raise BadInput(
+            f"the {settings.runtime} runtime cannot publish ports of node {published.name!r}",
+            expected="a runtime with containers",
+            remedy="--runtime docker, or leave out publish",
+        )
 
 
 def _line(what: str, line: str) -> str:
     return f"{what}: {line}" if what else line
+
+
+def _where_and_what(error: HarnessError) -> str:
+    return f"{error.where}: {error.what}" if error.where else error.what
 
 
 class _Campaign:
@@ -286,7 +306,7 @@ class _Campaign:
         self._began = time.monotonic()
 
     def run(self) -> None:
-        """Run every cell. Raises the first failure when all have been run."""
+        """Run every cell. Raises CellsFailed, when all have been run, if some were let down."""
         before = self._writer.cells - len(self._provided.cells)
         for at, plan in enumerate(self._provided.cells):
             self._tell(before + at, self._provided.cells[at:])
@@ -296,8 +316,19 @@ class _Campaign:
             self._writer.warn(told)
         if self._failures:
             self._writer.finish("failed", [f"{cell}: {error}" for cell, error in self._failures])
-            raise self._failures[0][1]
+            raise self._failed() from self._failures[0][1]
         self._writer.finish("complete")
+
+    def _failed(self) -> CellsFailed:
+        """Which cells failed, and why the first few of them did."""
+        told = [f"{cell}: {_where_and_what(error)}" for cell, error in self._failures[:_TOLD]]
+        if len(self._failures) > _TOLD:
+            told.append(f"and {len(self._failures) - _TOLD} more")
+        return CellsFailed(
+            f"{len(self._failures)} of {self._writer.cells} cells failed: {'; '.join(told)}",
+            where=str(self._writer.path),
+            remedy=f"`harness resume {self._writer.path}` runs them again and keeps the others",
+        )
 
     def _tell(self, done: int, left: Sequence[CellPlan]) -> None:
         left_s, at_least = self._pace.left(left)
@@ -321,7 +352,7 @@ class _Campaign:
                     self._retried += 1
                     self._observer.retry(plan.id, str(error), left)
                     continue
-                # The other cells are still worth having; the first failure ends the run when they are done.
+                # The other cells are still worth having; the failures end the run when they are done.
                 self._failures.append((plan.id, error))
                 self._observer.cell_ended(plan.id, "failed", [str(error)])
             else:

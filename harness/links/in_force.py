@@ -19,6 +19,9 @@ _SHARE = 1e-4
 _TIME_S = 2e-6
 #: A queue is told as a time at the rate, to the microsecond, so it may be off by a frame.
 _QUEUE_BYTES = 2000
+#: Rates are kept in whole bytes per second.
+_RATE_BPS = 8.0
+_SLACK = {"queue_bytes": _QUEUE_BYTES, "rate_bps": _RATE_BPS}
 
 
 def differences(declared: Impairment, found: Impairment) -> list[str]:
@@ -39,7 +42,7 @@ def _alike(name: str, expected: Any, got: Any) -> bool:
         )
     if isinstance(expected, bool) or not isinstance(expected, (int, float)) or not isinstance(got, (int, float)):
         return bool(expected == got)
-    slack = _QUEUE_BYTES if name == "queue_bytes" else _TIME_S if name.endswith("_s") else 1e-7
+    slack = _TIME_S if name.endswith("_s") else _SLACK.get(name, 1e-7)
     return math.isclose(expected, got, rel_tol=_SHARE, abs_tol=slack)
 
 

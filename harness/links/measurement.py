@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.links.expectation import Expectation, expected_round_trip
-from harness.model.links import Impairment
+from harness.links.expectation import Expectation, expected_losses, expected_round_trip, mean_loss
+from harness.model.links import Impairment, effective
 from harness.plan.cell import LinkPlan
 
 __all__ = [
@@ -30,10 +30,16 @@ _TOLERATED_SHARE = 0.05
 _TOLERATED_S = 0.001
 #: Standard errors of a sampled median that jitter may add to the tolerance.
 _STANDARD_ERRORS = 3.0
-#: A loss this unlikely under the declared one is not chance.
-_UNLIKELY = 1e-6
-#: Losses a link without declared loss is forgiven for, per packet: a machine may drop one.
+#: More loss, and less, that is this unlikely under the declared one is not chance.
+_UNLIKELY_MORE = 1e-6
+_UNLIKELY_LESS = 1e-4
+#: Losses a link is forgiven for beside the declared ones, per echo: a machine may drop one.
 _FORGIVEN_LOSS = 0.001
+#: What TCP over a limited link reaches of its rate, frames counted whole; less is said only of what it can fill.
+_TOLERATED_RATE = 0.05
+#: TCP fills a link that takes it no more bytes under way than a socket has by itself, after so many round trips.
+_SOCKET_BYTES = 1_500_000
+_ROUND_TRIPS_TO_FILL = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,15 @@ class Throughput:
         bits_per_s: goodput seen by the receiver.
         connect_s: how long opening the connection took, seconds.
         congestion: TCP congestion control used.
+        wire_bits_per_s: as a rate limit counts, whole frames, over the latter half of the flow; None if not known.
+        seconds: from the first byte to the last at the receiver.
     """
 
     bits_per_s: float
     connect_s: float
     congestion: str
+    wire_bits_per_s: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,8 @@ class LinkVerdict:
     Attributes:
         link, source, target: which.
         declared_s, measured_s: median round trips, seconds; measured is None if no echo came back.
-        allowed_s: how far they may be apart, seconds.
+        allowed_s: how much longer the measured may be, seconds.
+        declared_loss: share of echoes that should be lost there or back.
         off: True if it is not what was declared.
         why: what is wrong, "" if nothing is.
         slow: whether nothing is wrong but that echoes took longer than declared, as they do on a busy machine.
@@ -132,6 +143,7 @@ class LinkVerdict:
     off: bool
     why: str
     slow: bool = False
+    declared_loss: float = 0.0
 
 
 def spread(times_s: Sequence[float]) -> Spread | None:
@@ -145,9 +157,11 @@ def spread(times_s: Sequence[float]) -> Spread | None:
 def judge(measurement: LinkMeasurement, links: Sequence[LinkPlan]) -> tuple[LinkVerdict, ...]:
     """Compare what was probed with what is declared: one verdict per probed direction.
 
-    A link is off when no echo came back, when |p50 - declared| > max(5 %, 1 ms) (plus three standard errors of the
-    median where there is jitter), or when more echoes were lost than the declared loss can explain (binomial,
-    one in a million).
+    A link is off when no echo came back though not all were to be lost, when |p50 - declared| > max(5 %, 1 ms) (plus
+    three standard errors of the median where there is jitter), or when more echoes were lost than the declared loss can
+    explain (one in a million), or fewer (one in ten thousand). The time a lone packet takes at the declared rate may
+    be there or not. Where a flow ran over a link with a rate, it is off by more than 5 % of that; a flow that is slower
+    tells nothing where something else than the rate may have held it back (loss, jitter, a short queue, a long way).
     """
     declared = {(link.source, link.target): link.impairment for link in links}
     verdicts = []
@@ -159,41 +173,72 @@ def judge(measurement: LinkMeasurement, links: Sequence[LinkPlan]) -> tuple[Link
 
 def _verdict(probe: PairProbe, there: Impairment, back: Impairment) -> LinkVerdict:
     expected = expected_round_trip(there, back, PROBE_BYTES)
-    answered = probe.sent - probe.lost
-    allowed = max(_TOLERATED_SHARE * expected.p50_s, _TOLERATED_S)
-    if answered:
-        allowed += _STANDARD_ERRORS * 1.2533 * expected.spread_s / math.sqrt(answered)
+    errors = 0.0
+    if answered := probe.sent - probe.lost:
+        errors = _STANDARD_ERRORS * 1.2533 * expected.spread_s / math.sqrt(answered)
+    least_s = expected.p50_s - expected.serialisation_s
+    allowed = max(_TOLERATED_SHARE * expected.p50_s, _TOLERATED_S) + errors
+    allowed_less = max(_TOLERATED_SHARE * least_s, _TOLERATED_S) + errors
     measured = probe.rtt.p50_s if probe.rtt else None
-    why = _loss_fault(probe, expected)
-    slow = not why and measured is not None and measured - expected.p50_s > allowed
-    if measured is not None and abs(measured - expected.p50_s) > allowed:
-        why = (
+    faults = [fault for fault in (_loss_fault(probe, expected, there, back), _rate_fault(probe, there, back)) if fault]
+    late = measured is not None and measured - expected.p50_s > allowed
+    slow = late and not faults
+    if measured is not None and (late or least_s - measured > allowed_less):
+        faults.insert(
+            0,
             f"p50 of the round trip is {measured * 1e3:.2f} ms, declared {expected.p50_s * 1e3:.2f} ms "
-            f"(allowed +-{allowed * 1e3:.2f} ms)"
+            f"(allowed +-{allowed * 1e3:.2f} ms)",
         )
-    return LinkVerdict(probe.link, probe.source, probe.target, expected.p50_s, measured, allowed, bool(why), why, slow)
+    return LinkVerdict(
+        link=probe.link,
+        source=probe.source,
+        target=probe.target,
+        declared_s=expected.p50_s,
+        measured_s=measured,
+        allowed_s=allowed,
+        off=bool(faults),
+        why="; ".join(faults),
+        slow=slow,
+        declared_loss=expected.loss,
+    )
 
 
-def _loss_fault(probe: PairProbe, expected: Expectation) -> str:
-    if not probe.lost:
-        return ""
-    chance = max(expected.loss, _FORGIVEN_LOSS)
-    # Losses that come in bursts are fewer independent events than packets.
-    trials = max(1, round(probe.sent / expected.burst))
-    losses = min(trials, math.ceil(probe.lost / expected.burst))
-    if _at_least(losses, trials, chance) >= _UNLIKELY:
-        return ""
+def _loss_fault(probe: PairProbe, expected: Expectation, there: Impairment, back: Impairment) -> str:
     if probe.lost == probe.sent:
-        return f"none of {probe.sent} echoes came back"
-    return f"{probe.lost} of {probe.sent} echoes were lost, declared {expected.loss:.2%} for the round trip"
+        return f"none of {probe.sent} echoes came back" if expected.loss < 1 else ""
+    # A packet with a flipped bit fails its checksum, mostly; a packet sent twice is lost only if both are.
+    extra = 1 - (1 - _FORGIVEN_LOSS) * (1 - there.corrupt) * (1 - back.corrupt)
+    more = math.fsum(expected_losses(there, back, probe.sent, extra)[probe.lost :])
+    less = 1.0
+    if expected.loss and not (there.duplicate or back.duplicate):
+        less = math.fsum(expected_losses(there, back, probe.sent)[: probe.lost + 1])
+    if more >= _UNLIKELY_MORE and less >= _UNLIKELY_LESS:
+        return ""
+    few = "only " if less < _UNLIKELY_LESS else ""
+    return f"{few}{probe.lost} of {probe.sent} echoes were lost, declared {expected.loss:.2%} for the round trip"
 
 
-def _at_least(successes: int, trials: int, chance: float) -> float:
-    """Binomial P(X >= successes)."""
-    if chance >= 1:
-        return 1.0
-    below = math.fsum(math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(successes))
-    return max(0.0, 1.0 - below)
+def _rate_fault(probe: PairProbe, there: Impairment, back: Impairment) -> str:
+    flow, rate_bps = probe.throughput, there.rate_bps
+    if flow is None or flow.wire_bits_per_s is None or rate_bps is None:
+        return ""
+    share = flow.wire_bits_per_s / rate_bps
+    if share > 1 + _TOLERATED_RATE or (share < 1 - _TOLERATED_RATE and _can_fill(flow, there, back)):
+        return f"a flow takes {flow.wire_bits_per_s / 1e6:.3g} Mbit/s, {share:.0%} of the declared {rate_bps / 1e6:g}"
+    return ""
+
+
+def _can_fill(flow: Throughput, there: Impairment, back: Impairment) -> bool:
+    """Whether nothing but the rate keeps a TCP flow from being faster."""
+    for direction in (there, back):
+        if mean_loss(direction) or direction.corrupt or direction.jitter_s or direction.duplicate:
+            return False
+    rate_bps, queue_bytes = there.rate_bps or 0.0, effective(there).queue_bytes or 0
+    round_trip_s = there.delay_s + back.delay_s
+    under_way = rate_bps / 8 * round_trip_s
+    acknowledged = back.rate_bps is None or back.rate_bps * 10 >= rate_bps
+    filled = flow.seconds >= max(1.0, _ROUND_TRIPS_TO_FILL * round_trip_s)
+    return filled and acknowledged and under_way <= min(queue_bytes, _SOCKET_BYTES)
 
 
 def measurement_from_json(value: Mapping[str, Any]) -> LinkMeasurement:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 from harness.errors import LabFailure, LinkFailure
 from harness.links import gateway, netem_plan
+from harness.links.expectation import mean_loss
 from harness.links.netem_plan import Shape
 from harness.model.links import Impairment, effective, severed
 from harness.plan.cell import LinkPlan
@@ -31,8 +34,15 @@ class NetemShaper:
         self._shapes: dict[tuple[str, str], Shape] = {}
         self._links: dict[tuple[str, str], Impairment] = {}
         self._cut: set[tuple[str, str]] = set()
+        #: Directions in which packets were meant to be lost at some time.
+        self._lossy: set[tuple[str, str]] = set()
+        #: (lost, tail-dropped) before a direction's counters began anew.
+        self._dropped: dict[tuple[str, str], tuple[int, int]] = {}
         self._environment: dict[str, str] = {}
+        self._fault: LinkFailure | None = None
         self._closed = False
+        #: Held while a tree is not what it is to be, so that nobody takes it for a fault.
+        self._whole = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -55,8 +65,12 @@ class NetemShaper:
         except LabFailure as failure:
             return failure.what
         finally:
-            lab.run(WAN, ["tc", "qdisc", "del", "dev", _TRIAL.incoming, "ingress"])
-            lab.run(WAN, ["ip", "link", "del", _TRIAL.device])
+            for argv in (
+                ["tc", "qdisc", "del", "dev", _TRIAL.incoming, "ingress"],
+                ["ip", "link", "del", _TRIAL.device],
+            ):
+                with contextlib.suppress(LabFailure):
+                    lab.run(WAN, argv)
         return None
 
     def apply(self, lab: Runtime, links: Sequence[LinkPlan]) -> None:
@@ -64,6 +78,7 @@ class NetemShaper:
         self._lab = lab
         self._environment = {"TC_LIB_DIR": _send_tables(lab)}
         self._links = {(link.source, link.target): effective(link.impairment) for link in links}
+        self._lossy = {pair for pair, impairment in self._links.items() if mean_loss(impairment)}
         networks = _networks(lab)
         for number, (source, target) in enumerate(self._links, start=1):
             incoming, outgoing = lab.interface(source), lab.interface(target)
@@ -76,69 +91,95 @@ class NetemShaper:
     def change(self, source: str, target: str, impairment: Impairment) -> float:
         """Change one direction in place."""
         shape, whole = self._shape(source, target), effective(impairment)
-        in_force = severed(whole) if (source, target) in self._cut else whole
-        self._batch("tc", netem_plan.change_commands(shape, in_force))
-        self._links[source, target] = whole
+        with self._whole:
+            in_force = severed(whole) if (source, target) in self._cut else whole
+            if mean_loss(whole):
+                self._lossy.add((source, target))
+            self._batch("tc", netem_plan.change_commands(shape, in_force))
+            self._links[source, target] = whole
         return time.monotonic()
 
     def cut(self, source: str, target: str) -> float:
-        """Drop everything behind the tree, also what was under way, and lose what enters it."""
-        shape = self._shape(source, target)
-        self._cut.add((source, target))
-        self._install()
-        at_s = time.monotonic()
-        self._batch("tc", netem_plan.change_commands(shape, severed(self._links[source, target])))
+        """Drop everything behind the tree, then also what was under way in it, and lose what enters it."""
+        pair, shape = (source, target), self._shape(source, target)
+        with self._whole:
+            self._lossy.add(pair)
+            self._cut.add(pair)
+            self._install()
+            at_s = time.monotonic()
+            self._dropped[pair] = self._drops(self._trees(), pair)
+            self._batch("tc", netem_plan.flush_commands(shape, severed(self._links[pair])))
         return at_s
 
     def heal(self, source: str, target: str) -> float:
         """End a cut: the tree first, then the way behind it."""
         shape = self._shape(source, target)
-        self._batch("tc", netem_plan.change_commands(shape, self._links[source, target]))
-        self._cut.discard((source, target))
-        self._install()
-        return time.monotonic()
+        with self._whole:
+            self._batch("tc", netem_plan.change_commands(shape, self._links[source, target]))
+            self._cut.discard((source, target))
+            self._install()
+            return time.monotonic()
 
     def read_back(self) -> Mapping[tuple[str, str], Impairment]:
         """What the kernel says it does."""
-        found: dict[tuple[str, str], Impairment] = {}
-        trees = self._trees()
-        for pair, shape in self._shapes.items():
-            tree = trees.get(shape.device, {})
-            if "2:" not in tree or "3:" not in tree:
-                raise LinkFailure("a link is not shaped any more", where=f"{shape.device} in node {WAN}")
-            found[pair] = netem_plan.read_impairment(tree["2:"]["options"], tree["3:"]["options"], self._links[pair])
-        return found
+        with self._whole:
+            trees = self._trees()
+            return {
+                pair: netem_plan.read_impairment(
+                    _part(trees, shape, "2:")["options"], _part(trees, shape, "3:")["options"], self._links[pair]
+                )
+                for pair, shape in self._shapes.items()
+            }
 
     def evidence(self) -> Mapping[str, Any]:
-        """The kernel's counters per direction. netem does not measure its own lateness."""
-        links = []
-        trees = self._trees()
-        for (source, target), shape in self._shapes.items():
-            tree = trees[shape.device]
-            released, refused = tree["1:"]["packets"], tree["2:"]["drops"]
-            overflowed = tree["3:"]["drops"]
-            links.append(
-                {
-                    "source": source,
-                    "target": target,
-                    "arrived": released + refused + tree["1:"]["qlen"],
-                    "released": released,
-                    "lost": refused - overflowed,
-                    "tail_dropped": overflowed,
-                }
-            )
-        return {"backend": self.name, "lateness": None, "links": links, "valid": True, "why": []}
+        """The kernel's counters per direction; not valid where packets were dropped that nobody meant to be lost.
+
+        netem does not measure its own lateness.
+        """
+        links, why = [], []
+        with self._whole:
+            trees = self._trees()
+            for pair, shape in self._shapes.items():
+                root = _part(trees, shape, "1:")
+                lost, overflowed = self._drops(trees, pair)
+                links.append(
+                    {
+                        "source": pair[0],
+                        "target": pair[1],
+                        "arrived": root["packets"] + lost + overflowed + root["qlen"],
+                        "released": root["packets"],
+                        "lost": lost,
+                        "tail_dropped": overflowed,
+                    }
+                )
+                if lost and pair not in self._lossy:
+                    why.append(f"netem dropped {lost} packets from {pair[0]} to {pair[1]}, where no loss is declared")
+        return {"backend": self.name, "lateness": None, "links": links, "valid": not why, "why": why}
 
     def check(self) -> None:
-        """Raise LinkFailure if any direction has lost its netem."""
-        trees = self._trees()
-        for (source, target), shape in self._shapes.items():
-            if trees.get(shape.device, {}).get("2:", {}).get("kind") != "netem":
-                raise LinkFailure(
-                    f"{source} -> {target} is not shaped any more",
-                    where=f"{shape.device} in node {WAN}",
-                    expected="a netem queueing discipline",
+        """Raise LinkFailure if any direction has lost a part of its tree or of the way into it.
+
+        Traffic between sites is refused first, for good: what is not shaped does not cross.
+        """
+        with self._whole:
+            lab, shapes = self._opened(), list(self._shapes.values())
+            try:
+                missing = netem_plan.missing_parts(shapes, self._listed(netem_plan.check_commands(shapes)))
+                if not missing:
+                    return
+                more = f", and {len(missing) - 1} more faults" if len(missing) > 1 else ""
+                self._fault = LinkFailure(
+                    f"links are not shaped any more: {missing[0]}{more}",
+                    where=f"node {WAN}",
+                    expected="every queueing discipline and filter that apply() made",
+                    remedy="nothing crosses between sites now; the run's results are not valid",
                 )
+            except LabFailure as failure:
+                self._fault = LinkFailure(f"tc cannot list what it does: {failure.what}", where=f"node {WAN}")
+            except LinkFailure as failure:
+                self._fault = failure
+            gateway.refuse_all(lab, sorted({shape.incoming for shape in shapes}))
+            raise self._fault
 
     def close(self) -> None:
         """Refuse inter-site traffic, then remove the devices."""
@@ -154,6 +195,8 @@ class NetemShaper:
     def _opened(self) -> Runtime:
         if self._lab is None or self._closed:
             raise LinkFailure("no link is in force", expected="apply() before anything else, nothing after close()")
+        if self._fault is not None:
+            raise self._fault
         return self._lab
 
     def _shape(self, source: str, target: str) -> Shape:
@@ -186,13 +229,51 @@ class NetemShaper:
 
     def _trees(self) -> dict[str, dict[str, Any]]:
         """Queueing disciplines by device and handle, with their counters."""
-        done = self._opened().run(WAN, ["tc", "-s", "-j", "qdisc", "show"])
-        if done.returncode != 0:
-            raise LinkFailure(f"tc cannot list what it does: {done.stderr.strip()}", where=f"node {WAN}")
         trees: dict[str, dict[str, Any]] = {}
-        for discipline in json.loads(done.stdout or "[]"):
-            trees.setdefault(discipline["dev"], {})[discipline["handle"]] = discipline
+        for disciplines in self._listed("qdisc show\n", "-s"):
+            for discipline in disciplines:
+                trees.setdefault(discipline["dev"], {})[discipline["handle"]] = discipline
         return trees
+
+    def _listed(self, script: str, *options: str) -> list[list[dict[str, Any]]]:
+        """What tc prints for the lines of a batch that lists, one after the other."""
+        done = self._opened().run(WAN, ["tc", *options, "-j", "-batch", "-"], input=script.encode())
+        if done.returncode != 0:
+            raise LinkFailure(
+                f"tc cannot list what it does: {' '.join(done.stderr.split()) or done.returncode}", where=f"node {WAN}"
+            )
+        listed, rest = [], done.stdout.strip()
+        try:
+            while rest:
+                value, end = json.JSONDecoder().raw_decode(rest)
+                listed.append(value)
+                rest = rest[end:].lstrip()
+        except ValueError:
+            raise LinkFailure(
+                f"what tc lists is not JSON: {rest[:80]!r}", where=f"node {WAN}", expected="iproute2 4.17 or newer"
+            ) from None
+        return listed
+
+    def _drops(self, trees: Mapping[str, Mapping[str, Any]], pair: tuple[str, str]) -> tuple[int, int]:
+        """(lost, tail-dropped) packets of a direction since apply(); netem counts the rate's drops as its own, too."""
+        shape = self._shapes[pair]
+        overflowed = _part(trees, shape, "3:")["drops"]
+        lost = _part(trees, shape, "2:")["drops"] - overflowed
+        before = self._dropped.get(pair, (0, 0))
+        return before[0] + lost, before[1] + overflowed
+
+
+def _part(trees: Mapping[str, Mapping[str, Any]], shape: Shape, handle: str) -> Any:
+    """One queueing discipline of a direction's tree."""
+    part = trees.get(shape.device, {}).get(handle)
+    if part is None:
+        raise LinkFailure(
+            "a link is not shaped any more",
+            where=f"{shape.device} in node {WAN}",
+            expected=f"a queueing discipline {handle}",
+            remedy="see whether something else changes the gateway's network",
+        )
+    return part
 
 
 def _networks(lab: Runtime) -> dict[str, tuple[tuple[str, ...], int]]:
@@ -207,7 +288,8 @@ def _networks(lab: Runtime) -> dict[str, tuple[tuple[str, ...], int]]:
             for address in interface["addr_info"]
             if address["scope"] == "global"
         ]
-        found[interface["ifname"]] = (tuple(subnets), int(interface["mtu"]))
+        # Once each, where the gateway has several addresses in one.
+        found[interface["ifname"]] = (tuple(dict.fromkeys(subnets)), int(interface["mtu"]))
     return found
 
 

@@ -18,7 +18,9 @@ before its predecessor, which is what jitter without reordering means.
 from __future__ import annotations
 
 import ipaddress
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +31,10 @@ __all__ = [
     "TABLES",
     "Shape",
     "change_commands",
+    "check_commands",
     "device_commands",
+    "flush_commands",
+    "missing_parts",
     "netem_arguments",
     "rate_arguments",
     "read_impairment",
@@ -42,11 +47,18 @@ __all__ = [
 _UNLIMITED_BPS = 100e9
 #: The rate at which netem keeps packets in order: 12 ns for a full packet.
 _IN_ORDER_BPS = 1e12
-#: Packets netem may hold: 150 ms at 6 million packets per second.
-_HELD_PACKETS = 1_000_000
+#: Packets netem may hold: what comes during the delay, at as many packets per second as a machine forwards, or as the
+#: rate lets through of the smallest frames; never fewer than the least, because what overruns a rate waits here too.
+_PACKETS_PER_S = 6e6
+_SMALLEST_FRAME_BYTES = 64
+_LEAST_HELD_PACKETS = 1_000_000
+#: How far above the delay jitter reaches, in spreads.
+_JITTER_REACH = 4.0
 #: Jitter needs some delay to spread (tc refuses a distribution without one), seconds.
 _LEAST_DELAY_S = 1e-6
 _UNLIMITED_QUEUE_BYTES = 1 << 30
+#: The queueing disciplines of a direction's tree, from its root.
+_TREE = (("1:", "tbf"), ("2:", "netem"), ("3:", "tbf"))
 #: What a frame has beside its IP packet: Ethernet header and a VLAN tag.
 _FRAME_EXTRA_BYTES = 18
 #: How long a limited link may send at once after a pause, seconds.
@@ -104,10 +116,18 @@ def _percent(probability: float) -> str:
     return f"{probability * 100:.8f}".rstrip("0").rstrip(".") + "%"
 
 
+def _held_packets(impairment: Impairment) -> int:
+    per_s = _PACKETS_PER_S
+    if impairment.rate_bps is not None:
+        per_s = min(per_s, impairment.rate_bps / 8 / _SMALLEST_FRAME_BYTES)
+    longest_s = impairment.delay_s + _JITTER_REACH * impairment.jitter_s
+    return max(_LEAST_HELD_PACKETS, math.ceil(per_s * longest_s))
+
+
 def netem_arguments(impairment: Impairment) -> list[str]:
     """What follows `netem`. Every value is always given: what `tc qdisc change` is not told it leaves as it was."""
     delay_s = max(impairment.delay_s, _LEAST_DELAY_S) if impairment.jitter_s else impairment.delay_s
-    arguments = ["limit", str(_HELD_PACKETS), "delay", f"{delay_s * 1e6:.3f}us"]
+    arguments = ["limit", str(_held_packets(impairment)), "delay", f"{delay_s * 1e6:.3f}us"]
     if impairment.jitter_s:
         arguments += [f"{impairment.jitter_s * 1e6:.3f}us", "distribution", impairment.jitter_distribution]
     if impairment.burst_loss is not None:
@@ -125,8 +145,8 @@ def rate_arguments(impairment: Impairment, mtu_bytes: int) -> list[str]:
     frame_bytes = mtu_bytes + _FRAME_EXTRA_BYTES
     if impairment.rate_bps is None:
         return ["rate", f"{_UNLIMITED_BPS:.0f}bit", "burst", "65536b", "limit", f"{_UNLIMITED_QUEUE_BYTES}b"]
-    burst_bytes = max(2 * frame_bytes, round(impairment.rate_bps / 8 * _BURST_S))
     limit_bytes = max(impairment.queue_bytes or 0, frame_bytes)
+    burst_bytes = min(max(2 * frame_bytes, round(impairment.rate_bps / 8 * _BURST_S)), limit_bytes)
     return ["rate", f"{impairment.rate_bps:.0f}bit", "burst", f"{burst_bytes}b", "limit", f"{limit_bytes}b"]
 
 
@@ -143,16 +163,12 @@ def tree_commands(shaped: Sequence[tuple[Shape, Impairment]]) -> str:
     for shape, impairment in shaped:
         frame_bytes = shape.mtu_bytes + _FRAME_EXTRA_BYTES
         split = f"rate {_UNLIMITED_BPS:.0f}bit burst {frame_bytes}b limit {_UNLIMITED_QUEUE_BYTES}b"
-        lines += [
-            f"qdisc add dev {shape.device} root handle 1: tbf {split}",
-            f"qdisc add dev {shape.device} parent 1:1 handle 2: netem {' '.join(netem_arguments(impairment))}",
-            f"qdisc add dev {shape.device} parent 2:1 handle 3: tbf "
-            + " ".join(rate_arguments(impairment, shape.mtu_bytes)),
-        ]
+        lines.append(f"qdisc add dev {shape.device} root handle 1: tbf {split}")
+        lines += _impairing("add", shape, impairment)
     lines += [f"qdisc add dev {name} ingress" for name in dict.fromkeys(shape.incoming for shape, _ in shaped)]
     for shape, _ in shaped:
         for subnet in shape.subnets:
-            family, match = ("ip", "ip") if ipaddress.ip_network(subnet).version == 4 else ("ipv6", "ip6")
+            family, match = _family(subnet)
             # u32 keeps filters of one preference to one protocol.
             preference = 10 if family == "ip" else 20
             lines.append(
@@ -164,13 +180,59 @@ def tree_commands(shaped: Sequence[tuple[Shape, Impairment]]) -> str:
 
 def change_commands(shape: Shape, impairment: Impairment) -> str:
     """Changes a direction in place: lines for `tc -batch`."""
-    return _text(
-        [
-            f"qdisc change dev {shape.device} parent 1:1 handle 2: netem {' '.join(netem_arguments(impairment))}",
-            f"qdisc change dev {shape.device} parent 2:1 handle 3: tbf "
-            + " ".join(rate_arguments(impairment, shape.mtu_bytes)),
-        ]
-    )
+    return _text(_impairing("change", shape, impairment))
+
+
+def flush_commands(shape: Shape, impairment: Impairment) -> str:
+    """Makes a direction's netem and rate anew, so that what they held is gone: lines for `tc -batch`.
+
+    In between the device loses what enters it. To be used only while nothing may leave the tree.
+    """
+    return _text([f"qdisc del dev {shape.device} parent 1:1 handle 2:", *_impairing("add", shape, impairment)])
+
+
+def _impairing(verb: str, shape: Shape, impairment: Impairment) -> list[str]:
+    netem, rate = netem_arguments(impairment), rate_arguments(impairment, shape.mtu_bytes)
+    return [
+        f"qdisc {verb} dev {shape.device} parent 1:1 handle 2: netem {' '.join(netem)}",
+        f"qdisc {verb} dev {shape.device} parent 2:1 handle 3: tbf {' '.join(rate)}",
+    ]
+
+
+def check_commands(shapes: Iterable[Shape]) -> str:
+    """Lists everything packets go through, one JSON document a line: lines for `tc -j -batch`."""
+    incoming = dict.fromkeys(shape.incoming for shape in shapes)
+    return _text(["qdisc show", *(f"filter show dev {name} parent ffff:" for name in incoming)])
+
+
+def missing_parts(shapes: Sequence[Shape], listed: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """What is not there of what `tree_commands` made, as text; empty if all is.
+
+    Args:
+        shapes: the directions.
+        listed: what `check_commands` for them printed, line by line.
+    """
+    incoming = list(dict.fromkeys(shape.incoming for shape in shapes))
+    found = {(one.get("dev"), one.get("handle")): one.get("kind") for one in listed[0]} if listed else {}
+    wanted = [(shape.device, handle, kind) for shape in shapes for handle, kind in _TREE]
+    wanted += [(name, "ffff:", "ingress") for name in incoming]
+    missing = [
+        f"{device} has no {kind} {handle}" for device, handle, kind in wanted if found.get((device, handle)) != kind
+    ]
+    led: Counter[tuple[str, str, str]] = Counter()
+    for name, filters in zip(incoming, listed[1:], strict=False):
+        for one in filters:
+            for action in one.get("options", {}).get("actions", ()):
+                if action.get("kind") == "mirred" and action.get("mirred_action") == "redirect":
+                    led[name, one["protocol"], action.get("to_dev", "")] += 1
+    needed = Counter((s.incoming, _family(subnet)[0], s.device) for s in shapes for subnet in s.subnets)
+    missing += [f"{name} does not lead all {family} packets to {device}" for name, family, device in needed - led]
+    return missing
+
+
+def _family(subnet: str) -> tuple[str, str]:
+    """A network's protocol, and the word u32 matches it by."""
+    return ("ip", "ip") if ipaddress.ip_network(subnet).version == 4 else ("ipv6", "ip6")
 
 
 def teardown_commands(shapes: Sequence[Shape]) -> str:
@@ -185,8 +247,8 @@ def _text(lines: Iterable[str]) -> str:
 def read_impairment(netem: Mapping[str, Any], tbf: Mapping[str, Any], set_to: Impairment) -> Impairment:
     """The impairment in force, from the `options` of a direction's netem and rate tbf in `tc -j qdisc show`.
 
-    tc prints six significant digits. The kernel does not tell which distribution table it uses, so that one value is
-    taken from what was set.
+    tc prints six significant digits, and tells a queue as a time at the rate, or in bytes where that would be less than
+    none. The kernel does not tell which distribution table it uses, so that one value is taken from what was set.
     """
     delay, order = netem.get("delay", {}), netem.get("rate", {})
     burst = netem.get("loss-gemodel")
@@ -195,7 +257,8 @@ def read_impairment(netem: Mapping[str, Any], tbf: Mapping[str, Any], set_to: Im
     if rate_bps is not None and rate_bps >= _UNLIMITED_BPS:
         rate_bps = None
     elif rate_bps is not None:
-        queue_bytes = round(tbf["lat"] * 1e-6 * rate_bps / 8 + tbf["burst"])
+        told = tbf.get("limit")
+        queue_bytes = round(tbf["lat"] * 1e-6 * rate_bps / 8 + tbf["burst"]) if told is None else int(told)
     jitter_s = float(delay.get("jitter", 0.0))
     return Impairment(
         delay_s=float(delay.get("delay", 0.0)),

@@ -29,6 +29,9 @@ def _sites(value: object) -> object:
 Sites = Annotated[dict[Name, Annotated[int, Field(ge=1, le=64)]], BeforeValidator(_sites), Field(min_length=1)]
 
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
 class Limited(Frozen):
     """What a node may use. Only runtimes with containers can keep it to that."""
 
@@ -41,6 +44,11 @@ class Placed(Limited):
 
     image: str | None = Field(
         default=None, min_length=1, description="container image of each component; container runtimes only"
+    )
+    publish: dict[Port, Port] = Field(
+        default_factory=dict,
+        description="ports of the components, and where on 127.0.0.1 of the engine's host the first one's is reached, "
+        "those of further components at the ports above; default: nowhere; --runtime docker only",
     )
 
 

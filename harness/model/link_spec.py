@@ -16,6 +16,9 @@ from harness.model.quantities import Duration, Fraction, Rate, Size
 
 __all__ = ["BurstLoss", "LinkDefaults", "LinkSpec", "LinkTraits"]
 
+#: Well below what netem's tree takes for no limit at all.
+_LARGEST_RATE_BPS = 40e9
+
 
 class BurstLoss(Frozen):
     """Losses in bursts, by the Gilbert-Elliott model: either its probabilities, or the mean loss and burst length."""
@@ -92,6 +95,8 @@ class LinkTraits(Frozen):
             raise ValueError(
                 "a link slower than 1kbit carries nothing; at least 1kbit, and to cut a link use a partition"
             )
+        if value is not None and value > _LARGEST_RATE_BPS:
+            raise ValueError("faster than any link backend limits; at most 40gbit, or no rate")
         return value
 
     @field_validator("rtt", "delay", "jitter")

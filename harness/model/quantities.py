@@ -31,6 +31,7 @@ __all__ = [
     "parse_frequency",
     "parse_rate",
     "parse_size",
+    "share_unit",
 ]
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*\Z", re.DOTALL)
@@ -104,6 +105,22 @@ def parse_size(value: object) -> int:
 def parse_frequency(value: object) -> float:
     """Events per second from text such as "20/s" or "6/min". Raises ValueError."""
     return _parse(value, "rate of operations", _FREQUENCY, "20/s or 6/min")
+
+
+def share_unit(values: object) -> object:
+    """A list whose last item alone has a unit, as people write it: [0, 20, 50 ms] means [0 ms, 20 ms, 50 ms].
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(values, list) or len(values) < 2 or not isinstance(values[-1], str):
+        return values
+    match = _NUMBER.match(values[-1])
+    unit = match[2] if match else ""
+    known = {name for _, names, _ in UNITS for name in names}
+    bare = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values[:-1])
+    if match is None or not bare or (unit not in known and unit.lower() not in _RATE):
+        return values
+    return [*(f"{value}{values[-1].strip()[len(match[1]) :]}" for value in values[:-1]), values[-1]]
 
 
 def _plain(number: float) -> str:

@@ -11,7 +11,7 @@ from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.memory import MemorySpec
-from harness.model.quantities import Duration
+from harness.model.quantities import Duration, share_unit
 from harness.model.stack import Adapter, StackName, StackSpec
 from harness.model.timeline import TimelineEvent
 from harness.model.topology import Topology
@@ -112,6 +112,14 @@ PathOrTopology = Annotated[
 ]
 
 
+def _whole_times(value: object) -> object:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(
+            f"a scale of {value!r} would make parts of agents; a whole number from 1, or fewer clients and servers"
+        )
+    return value
+
+
 class Scenario(Frozen):
     """What is put to the test, where, under which load, and how often."""
 
@@ -123,12 +131,13 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
-    scale: int = Field(
+    scale: Annotated[int, BeforeValidator(_whole_times)] = Field(
         default=1,
         ge=1,
         le=10_000,
         description="so many times the clients of every workload (with targets: per-client their servers too; of a "
-        "fanout to a shared target the servers instead)",
+        "fanout to a shared target the servers instead), a whole number; a sweep over clients is shown with what it "
+        "comes to",
     )
     memory: MemorySpec | None = Field(default=None, description="whether clients and servers leak: doses and limits")
     load: Load = Field(default_factory=Load, description="for how long")
@@ -140,10 +149,12 @@ class Scenario(Frozen):
     )
     hosts: Limited = Field(default_factory=Limited, description="what each client host may use")
     repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
-    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    sweep: dict[str, Annotated[list[Any], BeforeValidator(share_unit), Field(min_length=1)]] = Field(
         default_factory=dict,
         description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
-        "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them",
+        "every name there; a key of systems or workloads alone, like stack, clients or rate, is meant for all of them; "
+        "topology goes through whole topologies, each with a name of its own; a unit on the last value alone, "
+        "[0, 20, 50 ms], is that of all",
     )
     combine: Literal["product", "zip"] = Field(
         default="product",

@@ -116,6 +116,10 @@ class LinkEvent(_Event):
             traits: LinkTraits | None = getattr(self, name)
             if traits is not None and traits == LinkTraits():
                 faults.append(Fault((name,), "no value is changed", f"{name}: {{rtt: 200ms}}"))
+        if self.ramp is not None and self.ramp.burst_loss is not None:
+            faults.append(
+                Fault(("ramp", "burst_loss"), "bursts are not reached step by step", "set, or a ramp of loss")
+            )
         if self.source is not None:
             faults += [
                 Fault((name, "rtt"), "one direction alone has no round trip", "delay: 40ms")

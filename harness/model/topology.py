@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, islice
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,8 +12,10 @@ from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import Frozen, Name
 from harness.model.link_spec import LinkDefaults, LinkSpec
 from harness.model.links import Impairment
+from harness.model.subnets import free_subnets, is_private
+from harness.model.timeline import ALL_LINKS
 
-__all__ = ["Location", "Site", "Topology"]
+__all__ = ["Location", "Site", "Topology", "mesh_name"]
 
 
 class Location(Frozen):
@@ -37,9 +39,14 @@ class Site(Frozen):
         network = ipaddress.IPv4Network(value)
         if network.prefixlen > 24:
             raise ValueError(f"{value} is too small for a site; a network of /24 or larger")
-        if not network.is_private:
+        if not is_private(network):
             raise ValueError(f"{value} is not a private network; one below 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
         return str(network)
+
+
+def mesh_name(first: str, second: str) -> str:
+    """What a link of the mesh is called in timelines and reports."""
+    return f"{first}-{second}"
 
 
 class Topology(Frozen):
@@ -58,6 +65,9 @@ class Topology(Frozen):
     def _bare_sites(cls, value: object) -> object:
         """`edge-a:` with nothing behind it is a site with defaults; a list of names is as good as a mapping."""
         if isinstance(value, list):
+            twice = [index for index, name in enumerate(value) if name in value[:index]]
+            if twice:
+                raise refuse(*(Fault((i,), f"site {value[i]!r} is there already", "every site once") for i in twice))
             return {str(name): {} for name in value}
         if isinstance(value, dict):
             return {name: {} if site is None else site for name, site in value.items()}
@@ -71,18 +81,21 @@ class Topology(Frozen):
             for at, site in link.endpoints():
                 if site not in self.sites:
                     faults.append(unknown_name(("links", name, *at), "site", site, list(self.sites)))
-            for pair in link.directions():
-                if pair in taken:
-                    faults.append(
-                        Fault(
-                            ("links", name),
-                            f"{pair[0]} -> {pair[1]} is already described by link {taken[pair]!r}",
-                            "one link for each direction of a pair of sites",
-                        )
+            twice = [pair for pair in link.directions() if pair in taken]
+            if twice:
+                (source, target), *more = twice
+                way = f"{source} <-> {target}" if more else f"{source} -> {target}"
+                faults.append(
+                    Fault(
+                        ("links", name),
+                        f"{way} is already described by link {taken[twice[0]]!r}",
+                        "one link for each direction of a pair of sites",
                     )
-                taken[pair] = name
+                )
+            taken.update(dict.fromkeys(link.directions(), name))
         if not faults:
             faults.extend(self._impossible_links())
+        faults.extend(self._ambiguous_names(set(taken)))
         faults.extend(self._overlaps())
         if faults:
             raise refuse(*faults)
@@ -110,9 +123,34 @@ class Topology(Frozen):
                 ("defaults", "mesh"), "the links of the mesh have no delay", "rtt, or a location for every site"
             )
 
+    def _ambiguous_names(self, described: set[tuple[str, str]]) -> Iterator[Fault]:
+        """Names by which an event could not mean one link alone."""
+        if ALL_LINKS in self.links:
+            yield Fault(("links", ALL_LINKS), f"in a timeline {ALL_LINKS!r} means every link", "another name")
+        if not self.defaults.mesh:
+            return
+        names: dict[str, tuple[str, str]] = {}
+        for pair in combinations(self.sites, 2):
+            if pair in described and pair[::-1] in described:
+                continue
+            name, between = mesh_name(*pair), " and ".join(pair)
+            if name in self.links and set(self.links[name].directions()[0]) != set(pair):
+                yield Fault(("links", name), f"the mesh calls the link between {between} {name!r}, too", "another name")
+            elif name in names:
+                other = " and ".join(names[name])
+                what = f"the mesh calls the links between {other} and between {between} both {name!r}"
+                yield Fault(("sites", pair[1]), what, "sites whose names joined by a hyphen differ")
+            names.setdefault(name, pair)
+
     def _overlaps(self) -> list[Fault]:
         declared = [(name, ipaddress.IPv4Network(site.subnet)) for name, site in self.sites.items() if site.subnet]
-        return [
+        others = [name for name, site in self.sites.items() if not site.subnet]
+        left = len(list(islice(free_subnets(network for _, network in declared), len(others))))
+        without = [
+            Fault(("sites", name), "the declared subnets leave no network for this site", "a subnet, or smaller ones")
+            for name in others[left:]
+        ]
+        return without + [
             Fault(("sites", b, "subnet"), f"{second} overlaps {first} of site {a!r}", "networks that do not overlap")
             for (a, first), (b, second) in combinations(declared, 2)
             if first.overlaps(second)

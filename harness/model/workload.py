@@ -259,9 +259,13 @@ class Workload(Frozen):
         """Whether an operation ends with an answer."""
         return self.pattern in _ANSWERED
 
+    @property
+    def scaled_key(self) -> Literal["clients", "servers"]:
+        """What a scale multiplies: the clients; of a fanout to a shared target the servers."""
+        return "servers" if self.pattern == "rpc-fanout" and self.targets != "per-client" else "clients"
+
     def scaled(self, factor: int) -> Workload:
         """The same with so many times the clients; of a fanout to a shared target, so many times the servers."""
-        key = "servers" if self.pattern == "rpc-fanout" and self.targets != "per-client" else "clients"
-        counts: Mapping[str, int] = getattr(self, key)
-        changes: dict[str, Any] = {key: {site: number * factor for site, number in counts.items()}}
+        counts: Mapping[str, int] = getattr(self, self.scaled_key)
+        changes: dict[str, Any] = {self.scaled_key: {site: number * factor for site, number in counts.items()}}
         return self if factor == 1 else self.model_copy(update=changes)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from harness.model.subnets import free_subnets
 from harness.model.topology import Site
 from harness.plan.cell import SitePlan
 
 __all__ = ["FIRST_NODE", "node_addresses", "site_plans"]
 
-#: Sites without a declared subnet get consecutive /24 networks from here (private, rarely used by others).
-_POOL = ipaddress.IPv4Network("10.203.0.0/16")
 #: IPv6 networks are unique local ones (RFC 4193) numbered by site.
 _POOL6 = "fdfe:3d0c:cb"
 #: The first host number a node gets; .1 is the gateway.
@@ -19,13 +18,9 @@ FIRST_NODE = 10
 
 
 def site_plans(sites: Mapping[str, Site]) -> tuple[SitePlan, ...]:
-    """The sites with their networks, in the order of the topology."""
+    """The sites with their networks, in the order of the topology, whose own checks see that there are enough."""
     declared = [ipaddress.IPv4Network(site.subnet) for site in sites.values() if site.subnet]
-    free = (
-        network
-        for network in list(_POOL.subnets(new_prefix=24))[1:]
-        if not any(network.overlaps(taken) for taken in declared)
-    )
+    free = free_subnets(declared)
     plans = []
     for index, (name, site) in enumerate(sites.items(), start=1):
         network = ipaddress.IPv4Network(site.subnet) if site.subnet else next(free)

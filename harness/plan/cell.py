@@ -67,6 +67,7 @@ class NodePlan:
         beside: references of further images whose programs the node needs; container runtimes only.
         cpus: CPU limit in cores, or None.
         memory_bytes: memory limit, or None.
+        publish: (port of the node, port of the host's loopback it is reached at); container runtimes only.
     """
 
     name: str
@@ -78,6 +79,7 @@ class NodePlan:
     cpus: float | None = None
     memory_bytes: int | None = None
     beside: tuple[str, ...] = ()
+    publish: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from itertools import combinations
 from harness.model.geography import fibre_delay_s, great_circle_km
 from harness.model.link_spec import LinkSpec
 from harness.model.links import Impairment
-from harness.model.topology import Topology
+from harness.model.topology import Topology, mesh_name
 from harness.plan.cell import LinkPlan
 
 __all__ = ["base_impairment", "directed_links"]
@@ -42,5 +42,5 @@ def directed_links(topology: Topology) -> tuple[LinkPlan, ...]:
             for source, target in LinkSpec(between=(first, second)).directions():
                 if (source, target) not in described:
                     impairment = base_impairment(topology, source, target)
-                    plans.append(LinkPlan(f"{first}-{second}", source, target, impairment))
+                    plans.append(LinkPlan(mesh_name(first, second), source, target, impairment))
     return tuple(plans)

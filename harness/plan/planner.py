@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from harness.model.bus import BusSpec, Limited, Placed, RabbitmqBus, RouterBus
@@ -44,6 +45,7 @@ _COMPONENT = {"rabbitmq": "broker", "router": "router"}
 _DRIVER = {"rabbitmq": "rabbit", "router": "amqp1", "loopback": "none"}
 #: Agents are numbered in 16 bits, and one number is kept for "unknown".
 _MAX_AGENTS = 65_535
+_LAST_PORT = 65_535
 
 
 class Impossible(Exception):
@@ -57,15 +59,16 @@ class Impossible(Exception):
 def cell_order(cells: Sequence[tuple[str, Mapping[str, Any]]], repetitions: int, seed: int) -> list[tuple[int, int]]:
     """The order of running: (index of the cell, 1-based repetition).
 
-    Each repetition runs every cell once before the next begins, so that drift of the machine meets all alike; from
-    the second repetition on the order within one is drawn at random (METHODS: interleaved).
+    Each repetition runs every cell once before the next begins, so that drift of the machine meets all alike. Within
+    one the points of the sweep come in an order drawn at random, and the systems of a point one after the other, they
+    too in an order drawn at random: what is compared as a pair is measured at nearly one time (METHODS: interleaved).
     """
+    at_point = [list(group) for _, group in groupby(range(len(cells)), key=lambda index: cells[index][1])]
     order = []
     for repetition in range(1, repetitions + 1):
-        block = list(range(len(cells)))
-        if repetitions > 1:
-            random.Random(derive(seed, "order", repetition)).shuffle(block)
-        order += [(index, repetition) for index in block]
+        draw = random.Random(derive(seed, "order", repetition))
+        for group in draw.sample(at_point, len(at_point)):
+            order += [(index, repetition) for index in draw.sample(group, len(group))]
     return order
 
 
@@ -269,12 +272,29 @@ class _Builder:
         self._check_bus_links(name, peers, dict(components))
         for component, site in components:
             self._node(component, site, "bus", spec)
+        self._publish(name, spec, [component for component, _ in components])
         edges = spec.edge if isinstance(spec, RouterBus) else ()
         nodes = tuple(BusNodePlan(component, site, peers[component], site in edges) for component, site in components)
         return BusPlan(name, spec.kind, nodes, options, derive(self.seed, "bus", name))
 
+    def _publish(self, name: str, spec: Placed, components: Sequence[str]) -> None:
+        """Each component gets host ports of its own."""
+        taken = {host for node in self._nodes.values() for _, host in node.publish}
+        for number, component in enumerate(components):
+            ports = tuple((port, host + number) for port, host in spec.publish.items())
+            for port, host in ports:
+                if host > _LAST_PORT or host in taken:
+                    why = "there is none" if host > _LAST_PORT else "that is taken"
+                    what = f"port {port} of {component} would be published at port {host}, and {why}"
+                    self.faults.append(Fault((*self._bus_key(name), "publish", port), what, "a host port of its own"))
+                taken.add(host)
+            self._nodes[component] = replace(self._nodes[component], publish=ports)
+
+    def _bus_key(self, name: str) -> tuple[str | int, ...]:
+        return ("systems", self.system, *(("buses", name) if self.spec.buses else ()), "bus")
+
     def _check_bus_links(self, name: str, peers: Mapping[str, Sequence[str]], sites: Mapping[str, str]) -> None:
-        at: tuple[str | int, ...] = ("systems", self.system, *(("buses", name) if self.spec.buses else ()), "bus", "at")
+        at = (*self._bus_key(name), "at")
         for component, others in peers.items():
             for other in others:
                 self._need_link(sites[component], sites[other], f"{component} to {other}", at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -12,17 +12,27 @@ from pydantic import BaseModel
 
 from harness.errors import BadFile
 from harness.model.document import Document
-from harness.model.faults import nearest
+from harness.model.faults import Fault, nearest
 from harness.model.scenario import Scenario, System
 from harness.model.topology import Topology
 from harness.model.workload import Workload
 
-__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "substitute"]
+__all__ = ["TOPOLOGY_KEYS", "full_key", "points", "scaled_point", "substitute", "sweep_faults"]
 
 #: Top-level keys of a sweep that mean the topology, not the scenario itself.
 TOPOLOGY_KEYS = ("links", "sites", "defaults")
 #: In a key: every name at that place.
 _EVERY = "*"
+#: Keys of a scenario that no point can change, and what is meant instead.
+_WHOLE_RUN = {
+    "name": "a file of its own for each name",
+    "title": "no title",
+    "about": "no about",
+    "sweep": "one sweep, with more keys",
+    "combine": "combine: product or zip, beside the sweep",
+    "repetitions": "repetitions: N beside the sweep: every point is run so often",
+    "stacks": "several stacks under `stacks`, and their names as values of `stack`",
+}
 #: Keys of a workload whose value is a number by site: one number alone is meant for each of the sites.
 _BY_SITE = ("clients", "servers")
 
@@ -42,6 +52,25 @@ def points(sweep: Mapping[str, list[Any]], combine: Literal["product", "zip"] = 
     return [dict(zip(keys, together, strict=True)) for together in itertools.product(*values)]
 
 
+def sweep_faults(sweep: Collection[str]) -> list[Fault]:
+    """What is wrong with the keys of a sweep: those of the run as a whole, and two for one place."""
+    found = []
+    seen: dict[str, list[str]] = {}
+    for key in sweep:
+        parts = full_key(key).split(".")
+        if parts[0] in _WHOLE_RUN:
+            found.append(Fault((key,), f"{parts[0]} is of the run as a whole, not of a point", _WHOLE_RUN[parts[0]]))
+        if parts[0] == "topology" and len(parts) > 1:
+            parts = parts[1:]  # where the topology stands in the scenario
+            if "topology" in sweep:
+                found.append(Fault((key,), "the sweep has whole topologies too", ".".join(parts)))
+        for other, before in seen.items():
+            if all(a == b or _EVERY in (a, b) for a, b in zip(parts, before, strict=False)):
+                found.append(Fault((key,), f"{key} and {other} change the same place", "one of them"))
+        seen[key] = parts
+    return found
+
+
 def full_key(key: str) -> str:
     """The dotted key a short one stands for: `stack` means systems.*.stack, `clients` workloads.*.clients.
 
@@ -54,6 +83,37 @@ def full_key(key: str) -> str:
     if key in Workload.model_fields:
         return f"workloads.{_EVERY}.{key}"
     return key
+
+
+def scaled_point(point: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """The point as it is run and shown: numbers of clients (or servers) times the scenario's scale.
+
+    A sweep over the scale itself says it, so there the numbers stay as they are.
+
+    Args:
+        scenario: with the point's values in place.
+    """
+    if scenario.scale == 1 or "scale" in point:
+        return dict(point)
+    found = {}
+    for key, value in point.items():
+        parts = full_key(key).split(".")
+        meant = [workload for name, workload in scenario.workloads.items() if parts[1:2] in ([_EVERY], [name])]
+        scaled = {len(parts) > 2 and parts[2] == workload.scaled_key for workload in meant if parts[0] == "workloads"}
+        if scaled == {True, False}:
+            found[key] = f"{value}, scale {scenario.scale}"  # some workloads have so many, others so many times more
+        else:
+            found[key] = _times(value, scenario.scale) if True in scaled else value
+    return found
+
+
+def _times(value: Any, scale: int) -> Any:
+    """A number of agents, or numbers by site in any of their forms, times the scale."""
+    if isinstance(value, Mapping):
+        return {site: _times(number, scale) for site, number in value.items()}
+    if isinstance(value, int):
+        return value * scale
+    return dict.fromkeys(_sites(value), scale)
 
 
 def substitute(key: str, value: Any, into: dict[str, Any], where: Document) -> None:

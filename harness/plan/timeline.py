@@ -7,6 +7,9 @@ direction is cut while at least one partition is under way. Where that changes, 
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,6 +25,8 @@ __all__ = ["after_all", "expand", "late_faults", "timeline_faults"]
 
 _STEP_S = 0.5
 _MAX_STEPS = 1000
+#: Changes of single directions in one timeline: a controller carries out a few thousand a second at best.
+_MAX_CHANGES = 100_000
 _NUMBERS = ("delay_s", "jitter_s", "loss", "duplicate", "corrupt")
 #: Load times closer than this are one instant.
 _INSTANT_S = 1e-9
@@ -41,10 +46,6 @@ class _Occurrence:
     ramp_s: float
     steps: int
     label: str
-
-    def under_way(self, at_s: float) -> bool:
-        begun = self.begin_s <= at_s + _INSTANT_S
-        return begun and (self.end_s is None or at_s + _INSTANT_S < self.end_s)
 
     def instants(self) -> Iterator[float]:
         """When something changes because of it."""
@@ -87,8 +88,8 @@ def _short(value: float) -> float:
 def timeline_faults(
     events: Sequence[TimelineEvent], links: Sequence[LinkPlan], sites: Sequence[str], load_s: float
 ) -> list[Fault]:
-    """What is wrong with a timeline's link events, located below it: unknown names, and events after or beyond the
-    load's end."""
+    """What is wrong with a timeline's link events, located below it: unknown names, events after or beyond the load's
+    end, too many changes, and values without effect on what holds when they are set."""
     faults = []
     names = list(dict.fromkeys(link.name for link in links))
     for index, event in _link_events(events):
@@ -101,10 +102,97 @@ def timeline_faults(
         pairs = _pairs(event, links)
         if not pairs:
             faults.append(_no_direction(index, event, links))
+        faults += _half_round_trips(index, event, pairs)
         together_s = event.ramp_end_s if event.duration_s is None else event.duration_s
         in_turn_s = (len(list(_turns(event, pairs, links))) - 1) * (event.apart or 0.0)
         faults += late_faults(index, event, in_turn_s + together_s, load_s)
+    return faults or _too_many(events, links, load_s) or _without_effect(events, links, load_s)
+
+
+def _half_round_trips(index: int, event: LinkEvent, pairs: tuple[Pair, ...]) -> list[Fault]:
+    """Round trips said of directions whose way back is another link."""
+    action, traits = _values(event)
+    alone = [(source, target) for source, target in pairs if (target, source) not in pairs]
+    if traits.rtt is None or event.source is not None or not alone:
+        return []
+    source, target = alone[0]
+    what = f"{source} -> {target} is one direction alone, which has no round trip"
+    return [Fault((index, action, "rtt"), what, f"delay: {format_duration(traits.rtt / 2)}")]
+
+
+def _values(event: LinkEvent) -> tuple[str, LinkTraits]:
+    """What an event sets, and by which key."""
+    return ("ramp", event.ramp) if event.ramp is not None else ("set", event.set or LinkTraits())
+
+
+def _too_many(events: Sequence[TimelineEvent], links: Sequence[LinkPlan], load_s: float) -> list[Fault]:
+    """The event that changes links most often, if all together do it too often."""
+    counts: dict[int, int] = {}
+    for index, event in _link_events(events):
+        times = 1
+        if event.every is not None:
+            times = event.times if event.times is not None else math.ceil((load_s - event.at) / event.every)
+        if event.flap is not None:
+            changes = 2 * event.flap.times
+        else:
+            changes = (_steps(event) if event.over else 1) + (event.lasts is not None)
+        counts[index] = times * changes * len(_pairs(event, links))
+    total = sum(counts.values())
+    if total <= _MAX_CHANGES:
+        return []
+    most = max(counts, key=lambda index: counts[index])
+    what = f"the timeline changes links {total:,} times, {counts[most]:,} of them by this event"
+    return [Fault((most,), what, f"at most {_MAX_CHANGES:,} changes of single directions")]
+
+
+def _without_effect(events: Sequence[TimelineEvent], links: Sequence[LinkPlan], load_s: float) -> list[Fault]:
+    """Values that change nothing on any direction when they are set, and ramps of a rate that begin at none."""
+    checked = [
+        (index, event)
+        for index, event in _link_events(events)
+        if (traits := _values(event)[1]).queue is not None
+        or traits.reorder
+        or traits.distribution is not None
+        or (event.ramp is not None and traits.rate is not None)
+    ]
+    if not checked:
+        return []
+    # Key of a value that may be without effect: what it lacks, as long as no direction has shown otherwise.
+    idle: dict[tuple[int, str], bool] = {}
+    unlimited: set[int] = set()
+    numbers = {index for index, _ in checked}
+    for link, occurrences in _by_link(events, links, load_s):
+        sweep = _Sweep(link.impairment, occurrences)
+        for occurrence in occurrences:
+            if occurrence.event not in numbers or occurrence.traits is None:
+                continue
+            sweep.advance(occurrence.begin_s)
+            before = sweep.impairment(occurrence.begin_s, without=occurrence)
+            traits, after = occurrence.traits, occurrence.traits.over(before)
+            for key, said, lacks in (
+                ("queue", traits.queue is not None, after.rate_bps is None),
+                ("reorder", bool(traits.reorder), not after.jitter_s),
+                ("distribution", traits.distribution is not None, not after.jitter_s),
+            ):
+                if said:
+                    idle[occurrence.event, key] = idle.get((occurrence.event, key), True) and lacks
+            if occurrence.ramp_s and traits.rate is not None and before.rate_bps is None:
+                unlimited.add(occurrence.event)
+    faults = []
+    for index, event in checked:
+        action, _ = _values(event)
+        faults += [Fault((index, action, key), *_LACKING[key]) for key in _LACKING if idle.get((index, key))]
+        if index in unlimited:
+            what = "a rate is not reached step by step from none"
+            faults.append(Fault((index, action, "rate"), what, "set: {rate: ...} first, or a link with a rate"))
     return faults
+
+
+_LACKING = {
+    "queue": ("a queue needs a rate to wait for, and none is in force then", "rate: 100mbit beside queue"),
+    "reorder": ("without jitter nothing is reordered, and none is in force then", "jitter: 5ms beside reorder: true"),
+    "distribution": ("it is the shape of the jitter, and none is in force then", "jitter: 5ms beside distribution"),
+}
 
 
 def late_faults(index: int, event: TimelineEvent, duration_s: float, load_s: float) -> list[Fault]:
@@ -170,20 +258,70 @@ def expand(events: Sequence[TimelineEvent], links: Sequence[LinkPlan], load_s: f
         links: the directed links as declared.
         load_s: how long the load lasts; repetitions without `times` that would not end before it are left out.
     """
-    occurrences = sorted(
-        (
-            occurrence
-            for index, event in _link_events(events)
-            for occurrence in _occurrences(index, event, links, load_s)
-        ),
-        key=lambda occurrence: occurrence.begin_s,
-    )
     changes: list[LinkChange] = []
-    for link in links:
-        pair = (link.source, link.target)
-        mine = [occurrence for occurrence in occurrences if pair in occurrence.pairs]
-        changes += _changes_of(link, mine)
+    for link, occurrences in _by_link(events, links, load_s):
+        changes += _changes_of(link, occurrences)
     return tuple(sorted(changes, key=lambda change: change.at_s))
+
+
+def _by_link(
+    events: Sequence[TimelineEvent], links: Sequence[LinkPlan], load_s: float
+) -> Iterator[tuple[LinkPlan, list[_Occurrence]]]:
+    """What happens to each direction, in the order it begins."""
+    by_pair: dict[Pair, list[_Occurrence]] = {(link.source, link.target): [] for link in links}
+    for index, event in _link_events(events):
+        for occurrence in _occurrences(index, event, links, load_s):
+            for pair in occurrence.pairs:
+                by_pair[pair].append(occurrence)
+    for link in links:
+        yield link, sorted(by_pair[link.source, link.target], key=lambda occurrence: occurrence.begin_s)
+
+
+class _Sweep:
+    """What holds on one direction at instants asked for in order of time.
+
+    Args:
+        declared: its impairment without any event.
+        occurrences: what happens to it, in the order they begin.
+    """
+
+    def __init__(self, declared: Impairment, occurrences: Sequence[_Occurrence]) -> None:
+        self._settled, self._settled_cut = declared, False
+        self._coming = deque(occurrences)
+        self._lasting: deque[_Occurrence] = deque()
+        self._passing: dict[int, _Occurrence] = {}
+        self._ends: list[tuple[float, int]] = []
+        self._number = 0
+
+    def advance(self, at_s: float) -> None:
+        """Go to a load time, never back."""
+        while self._lasting and self._lasting[0].begin_s + self._lasting[0].ramp_s < at_s - _INSTANT_S:
+            settled = self._lasting.popleft()
+            self._settled = settled.over(self._settled, at_s)
+            self._settled_cut = self._settled_cut or settled.traits is None
+        while self._coming and self._coming[0].begin_s <= at_s + _INSTANT_S:
+            begun = self._coming.popleft()
+            if begun.end_s is None:
+                self._lasting.append(begun)
+            else:
+                self._number += 1
+                self._passing[self._number] = begun
+                heapq.heappush(self._ends, (begun.end_s, self._number))
+        while self._ends and self._ends[0][0] <= at_s + _INSTANT_S:
+            del self._passing[heapq.heappop(self._ends)[1]]
+
+    def impairment(self, at_s: float, without: _Occurrence | None = None) -> Impairment:
+        """What holds at the instant it was advanced to, or would hold without one occurrence."""
+        now = self._settled
+        for occurrence in (*self._lasting, *self._passing.values()):
+            if occurrence is not without:
+                now = occurrence.over(now, at_s)
+        return now
+
+    @property
+    def cut(self) -> bool:
+        """Whether a partition is under way."""
+        return self._settled_cut or any(one.traits is None for one in (*self._lasting, *self._passing.values()))
 
 
 def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[LinkChange]:
@@ -194,15 +332,12 @@ def _changes_of(link: LinkPlan, occurrences: Sequence[_Occurrence]) -> Iterator[
                 if (at_s == occurrence.end_s) is ends:
                     causes[round(at_s, 9)] = (occurrence, ends)
     in_force, cut = link.impairment, False
+    sweep = _Sweep(link.impairment, occurrences)
     for at_s in sorted(causes):
         cause, ends = causes[at_s]
         label = f"{cause.label} ends" if ends else cause.label
-        now = link.impairment
-        for passing in (False, True):
-            for occurrence in occurrences:
-                if occurrence.under_way(at_s) and (occurrence.end_s is not None) is passing:
-                    now = occurrence.over(now, at_s)
-        now_cut = any(occurrence.traits is None and occurrence.under_way(at_s) for occurrence in occurrences)
+        sweep.advance(at_s)
+        now, now_cut = sweep.impairment(at_s), sweep.cut
         if now != in_force:
             yield LinkChange(at_s, link.name, link.source, link.target, "change", now, cause.event, label)
         if now_cut != cut:
@@ -228,6 +363,10 @@ def _occurrences(index: int, event: LinkEvent, links: Sequence[LinkPlan], load_s
             return
 
 
+def _steps(event: LinkEvent) -> int:
+    return event.steps or max(1, min(_MAX_STEPS, round((event.over or 0.0) / _STEP_S)))
+
+
 def _occurrence(
     index: int, event: LinkEvent, begin_s: float, end_s: float | None, pairs: tuple[Pair, ...], label: str
 ) -> Iterator[_Occurrence]:
@@ -239,8 +378,7 @@ def _occurrence(
         yield _Occurrence(index, begin_s, end_s, pairs, None, 0.0, 1, f"{label}: partition")
     else:
         traits = event.set or event.ramp or LinkTraits()
-        ramp_s = event.over or 0.0
-        steps = event.steps or max(1, min(_MAX_STEPS, round(ramp_s / _STEP_S)))
+        ramp_s, steps = event.over or 0.0, _steps(event)
         said = ", ".join(f"{name} {value}" for name, value in traits.said().items())
         text = f"{label}: ramp to {said} over {format_duration(ramp_s)}" if ramp_s else f"{label}: {said}"
         yield _Occurrence(index, begin_s, end_s, pairs, traits, ramp_s, steps if ramp_s else 1, text)

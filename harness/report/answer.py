@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
-from harness.report.compare_text import contrast_sentences
+from harness.report.compare_text import contrast_sentences, too_few
 from harness.report.compared import compare_systems
 from harness.report.delivery import deaf_sentences
 from harness.report.fanout import fanout_sentences
@@ -22,6 +22,7 @@ from harness.report.releases import release_sentences
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.report.compared import Comparison
     from harness.report.findings import CellFinding, Findings, PairFinding
 
 __all__ = ["Answer", "answer", "warnings_of"]
@@ -58,7 +59,9 @@ class Answer:
 
 def answer(findings: Findings) -> Answer:
     """What a run says."""
-    return Answer(tuple(warnings_of(findings)), tuple(_sentences(findings)))
+    comparison = compare_systems(findings)
+    few = too_few(comparison.contrasts) if comparison else []
+    return Answer((*warnings_of(findings), *few), tuple(_sentences(findings, comparison)))
 
 
 def warnings_of(findings: Findings) -> list[str]:
@@ -83,7 +86,7 @@ def warnings_of(findings: Findings) -> list[str]:
     return found
 
 
-def _sentences(findings: Findings) -> list[str]:
+def _sentences(findings: Findings, comparison: Comparison | None) -> list[str]:
     doses = [*release_sentences(findings), *memory_sentences(findings.memory)]
     if not findings.pairs:
         return doses or ["No operation was measured."]
@@ -93,7 +96,7 @@ def _sentences(findings: Findings) -> list[str]:
         *_along(findings),
         *growth_sentences(findings.growth),
         *fanout_sentences(findings.fanouts),
-        *_verdicts(findings),
+        *_verdicts(comparison),
         *_floors(findings),
         _delivery(findings),
         *deaf_sentences(findings),
@@ -109,9 +112,8 @@ def _sentences(findings: Findings) -> list[str]:
     return found
 
 
-def _verdicts(findings: Findings) -> list[str]:
+def _verdicts(comparison: Comparison | None) -> list[str]:
     """What the repetitions decide between the systems."""
-    comparison = compare_systems(findings)
     if comparison is None:
         return []
     return [*comparison.notes, *(text for contrast in comparison.contrasts for text in contrast_sentences(contrast))]
@@ -229,13 +231,16 @@ def _delivery(findings: Findings) -> str:
     clean = True
     for system in findings.systems:
         accounts = [row for cell in findings.cells if cell.system is system for row in cell.ledger.rows]
-        lost, doubled, failed, hanging = (
-            sum(getattr(row, name) for row in accounts) for name in ("lost", "duplicated", "failed", "unfinished")
+        lost, expired, unclear, doubled, failed, hanging = (
+            sum(getattr(row, name) for row in accounts)
+            for name in ("lost", "expired", "unaccounted", "duplicated", "failed", "unfinished")
         )
         said = [
             f"{numbers.plural(number, noun)} {verb}"
             for number, noun, verb in (
                 (lost, "message", "lost"),
+                (expired, "message", "expired"),
+                (unclear, "message", "unaccounted for"),
                 (doubled, "message", "duplicated"),
                 (failed, "operation", "failed"),
                 (hanging, "operation", "never finished"),
@@ -248,7 +253,9 @@ def _delivery(findings: Findings) -> str:
         for row in accounts:
             kinds.update(row.failures)
         worst = f" (mostly {kinds.most_common(1)[0][0]})" if kinds else ""
-        parts.append(f"{system.label}: {_and(said) or 'nothing lost, duplicated or failed'}{worst} of {started:,}")
+        parts.append(
+            f"{system.label}: {_and(said) or 'nothing lost, expired, duplicated or failed'}{worst} of {started:,}"
+        )
     total = sum(row.started for cell in findings.cells for row in cell.ledger.rows)
     if clean:
         return f"All {total:,} operations were accepted, and every message arrived exactly once."

@@ -10,14 +10,21 @@ from harness.report import numbers
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from harness.analysis.comparison import Verdict
     from harness.report.compared import Comparison, Contrast, MetricEffect
 
-__all__ = ["compare_tables", "contrast_sentences", "phrase"]
+__all__ = ["compare_tables", "contrast_sentences", "phrase", "too_few"]
 
 _MOST_NAMED = 4
-#: Fewer repetitions than this do not tell how much runs vary.
+#: Fewer repetitions than this do not tell how much runs vary; fewer than a fair start tell it roughly.
 _FEWEST = 3
+_FAIR = 5
+#: Names longer than this would push the figures out of a table.
+_LONGEST_HEADING = 14
+#: Stands for a verdict where fewer than two runs of a side have the figure.
+_UNMEASURED = "too few values"
 _VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "inconclusive")
 
 
@@ -32,8 +39,8 @@ def contrast_sentences(contrast: Contrast) -> list[str]:
             + "; ".join(f"{e.metric.label}: {phrase(e)}" for e in _greatest(contrast)[:_MOST_NAMED])
             + "."
         ]
-    counts = Counter(e.effect.verdict for e in contrast.effects)
-    tally = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in _VERDICTS if counts[verdict])
+    counts = Counter(e.effect.verdict if _measured(e) else _UNMEASURED for e in contrast.effects)
+    tally = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in (*_VERDICTS, _UNMEASURED) if counts[verdict])
     found = [f"{contrast.b} against {contrast.a}{where}, {n} {how}, {len(contrast.effects)} metrics: {tally}."]
     for verdict in _VERDICTS[1::-1]:
         named = [e for e in _greatest(contrast) if e.effect.verdict == verdict]
@@ -41,9 +48,34 @@ def contrast_sentences(contrast: Contrast) -> list[str]:
             listed = "; ".join(f"{e.metric.label} {phrase(e)}" for e in named[:_MOST_NAMED])
             more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
             found.append(f"{verdict.capitalize()}: {listed}{more}.")
-    if advice := _advice(contrast):
-        found.append(advice)
-    return found
+    return [*found, *_advice(contrast), *_lacking(contrast)]
+
+
+def too_few(contrasts: Sequence[Contrast]) -> list[str]:
+    """A warning where repetitions are too few, and how many would do."""
+    n = min((min(contrast.repetitions) for contrast in contrasts), default=_FAIR)
+    if n >= _FAIR:
+        return []
+    if n == 1:
+        return [
+            "One repetition gives no verdict, because nothing tells how much the next would differ: "
+            f"{_FAIR} are a fair start."
+        ]
+    if n < _FEWEST:
+        return [f"Two repetitions tell little of how runs vary, and not how many would do: {_FAIR} are a fair start."]
+    needed = [e.effect.needed for contrast in contrasts for e in contrast.effects if _open(e)]
+    known = sorted(count for count in needed if count is not None)
+    would = f"; half of the metrics that are open take about {known[len(known) // 2]}" if known else ""
+    return [f"{n} repetitions tell only roughly how much runs vary: {_FAIR} are a fair start{would}."]
+
+
+def _measured(found: MetricEffect) -> bool:
+    """Whether both sides have values enough for an interval."""
+    return math.isfinite(found.effect.detectable)
+
+
+def _open(found: MetricEffect) -> bool:
+    return found.effect.verdict == "inconclusive" and _measured(found)
 
 
 def _greatest(contrast: Contrast) -> list[MetricEffect]:
@@ -56,12 +88,15 @@ def _greatest(contrast: Contrast) -> list[MetricEffect]:
 
 
 def phrase(found: MetricEffect) -> str:
-    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]"."""
+    """An effect in words: "3.1x lower [2.8, 3.5]", "+12.0 % [+9.0, +15.0]", "-0.4 points [-0.5, -0.3]", "+10.0 s"."""
     e = found.effect
     if e.scale == "difference":
         if not e.effect:
             return "alike"
-        return f"{e.effect * 100:+.3g} points {_interval(e.low * 100, e.high * 100)}".strip()
+        times, unit = _unit(found)
+        sign = "+" if e.effect > 0 else ""
+        shift = f"{sign}{numbers.number(e.effect * times)} {unit}"
+        return f"{shift} {_interval(e.low * times, e.high * times)}".strip()
     if e.effect >= 2 or e.effect <= 0.5:
         up = e.effect >= 1
         times = e.effect if up else 1 / e.effect
@@ -69,6 +104,20 @@ def phrase(found: MetricEffect) -> str:
         return f"{numbers.number(times)}x {'higher' if up else 'lower'} {_interval(low, high)}".strip()
     percent = [numbers.signed((value - 1) * 100) for value in (e.effect, e.low, e.high)]
     return f"{percent[0]} %" + (f" [{percent[1]}, {percent[2]}]" if math.isfinite(e.low) else "")
+
+
+def _unit(found: MetricEffect) -> tuple[float, str]:
+    """What a difference is multiplied by and counted in: shares in points of a per cent, the rest in its own unit."""
+    return (100.0, "points") if found.metric.unit == "share" else (1.0, found.metric.unit)
+
+
+def _detectable(found: MetricEffect) -> str:
+    """The least difference that would be found: a share of the value for ratios, else in the metric's unit."""
+    value = found.effect.detectable
+    if found.effect.scale == "ratio":
+        return numbers.share(value)
+    times, unit = _unit(found)
+    return f"{numbers.number(value * times)} {unit}" if math.isfinite(value) else numbers.NONE
 
 
 def _inverse(value: float) -> float:
@@ -79,27 +128,30 @@ def _interval(low: float, high: float) -> str:
     return f"[{numbers.number(low)}, {numbers.number(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
-def _advice(contrast: Contrast) -> str:
-    """How many repetitions would settle what is open."""
-    still = [e for e in contrast.effects if e.effect.verdict == "inconclusive"]
-    if not still:
-        return ""
-    if min(contrast.repetitions) < _FEWEST:
-        return (
-            f"{numbers.plural(len(still), 'metric is', 'metrics are')} open, and two repetitions tell too little of "
-            "how runs vary to say how many would do; five are a fair start."
-        )
-    needed = [e.effect.needed for e in still]
-    known = [n for n in needed if n is not None]
+def _advice(contrast: Contrast) -> Iterator[str]:
+    """How many repetitions would settle what is open; nothing where they are too few to say (see too_few)."""
+    needed = [e.effect.needed for e in contrast.effects if _open(e)]
+    if not needed or min(contrast.repetitions) < _FEWEST:
+        return
+    known = sorted(count for count in needed if count is not None)
+    are_open = numbers.plural(len(needed), "metric is", "metrics are")
     if not known:
-        return f"{numbers.plural(len(still), 'metric')} stay open; they vary too much for repetitions to settle them."
-    typical, most = sorted(known)[len(known) // 2], max(known)
-    are_open = numbers.plural(len(still), "metric is", "metrics are")
-    return (
-        f"{are_open} open: to find a difference as large as the tolerance "
-        f"takes about {typical} repetitions for half of them and {most} for the most variable"
-        + (f", and more than 1,000 for {len(still) - len(known)}." if len(known) < len(still) else ".")
-    )
+        yield f"{are_open} open, and would take more than 1,000 repetitions: runs vary too much."
+        return
+    takes = f"takes about {known[len(known) // 2]} repetitions"
+    if len(known) > 1:
+        takes += f" for half of them and {known[-1]} for the most variable"
+    if len(known) < len(needed):
+        takes += f", and more than 1,000 for {len(needed) - len(known)}"
+    yield f"{are_open} open: to find a difference as large as the tolerance {takes}."
+
+
+def _lacking(contrast: Contrast) -> Iterator[str]:
+    """What has no verdict because it was not measured often enough, though there are repetitions."""
+    lacking = [e.metric.label for e in contrast.effects if not _measured(e)]
+    if lacking:
+        more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
+        yield f"Fewer than two runs of a side have {', '.join(lacking[:_MOST_NAMED])}{more}: no verdict on these."
 
 
 def compare_tables(comparison: Comparison) -> list[Table]:
@@ -109,19 +161,21 @@ def compare_tables(comparison: Comparison) -> list[Table]:
 
 def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
     where = f", {contrast.context}" if contrast.context else ""
+    a, b, title = _names(contrast)
     rows = tuple(
         (
             e.metric.kind,
             e.metric.subject,
             e.metric.name if e.metric.unit in e.metric.name else f"{e.metric.name}, {e.metric.unit}",
+            e.effect.verdict if _measured(e) or min(contrast.repetitions) < 2 else _UNMEASURED,
+            phrase(e),
             e.effect.a,
             e.effect.b,
-            phrase(e),
-            e.effect.verdict,
             e.effect.effect,
             e.effect.low,
             e.effect.high,
             e.effect.corrected,
+            _detectable(e),
             e.effect.detectable,
             e.effect.needed,
             e.effect.why,
@@ -131,7 +185,7 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
     scale = numbers.number
     return Table(
         f"contrast-{at}",
-        f"{contrast.b} against {contrast.a}{where}",
+        f"{title}{where}",
         "Typical values are means of the runs (geometric for ratios). Effects carry 95 % intervals; a verdict needs an "
         f"interval that excludes no difference, an effect beyond the tolerance ({comparison.tolerance:.0%}, or 1 in "
         "1,000 messages) and a p-value that survives the correction across all subjects of its figure. Detectable: the "
@@ -140,18 +194,27 @@ def _table(at: int, contrast: Contrast, comparison: Comparison) -> Table:
             Column("Kind", "kind"),
             Column("Subject", "subject"),
             Column("Metric", "metric"),
-            Column(contrast.a, "a", scale),
-            Column(contrast.b, "b", scale),
-            Column("Effect", "effect_text"),
             Column("Verdict", "verdict"),
+            Column("Effect", "effect_text"),
+            Column(a, "a", scale),
+            Column(b, "b", scale),
             Column("Ratio or difference", "effect", scale, csv_only=True),
             Column("Low", "low", scale, csv_only=True),
             Column("High", "high", scale, csv_only=True),
             Column("Corrected p", "corrected_p", scale, csv_only=True),
-            Column("Detectable", "detectable", numbers.share, detail=True),
+            Column("Detectable", "detectable_text", str, detail=True),
+            Column("Detectable, as a number", "detectable", scale, csv_only=True),
             Column("Needed", "repetitions_needed", numbers.count, detail=True),
-            Column("Why", "why", csv_only=True),
+            Column("Why", "why", detail=True),
         ),
         rows,
         lead=2,
     )
+
+
+def _names(contrast: Contrast) -> tuple[str, str, str]:
+    """What the sides are called in headings, and the title: names too long for a heading become letters."""
+    a, b = contrast.a, contrast.b
+    if max(len(a), len(b)) <= _LONGEST_HEADING:
+        return a, b, f"{b} against {a}"
+    return "A", "B", f"B = {b} against A = {a}"

@@ -31,6 +31,7 @@ from harness.report.growth import LoadFigures, find_growth, load_figures
 from harness.report.memory import MemoryFinding
 from harness.report.numbers import natural
 from harness.report.provenance import provenance
+from harness.report.throttling import throttling
 from harness.store import facts
 from harness.store.places import by_agent, server_sites
 
@@ -79,6 +80,7 @@ def examine(run: Run) -> Findings:
         pairs += _pair_findings(system, read)
         fanouts += fanout_findings(system, [_fanouts(cell) for cell, _, _ in read])
         loads += load_figures(system, [(finding, samples) for _, finding, samples in read], fanouts)
+    problems += throttling([cell.record for cell in run.shown if cell.record])
     first = next((cell.record for cell in run.all_cells if cell.record), None)
     memory = _memory(run, problems)
     return Findings(
@@ -125,7 +127,9 @@ def _memory(run: Run, problems: list[str]) -> tuple[MemoryFinding, ...]:
             continue
         if result is not None:
             stack = next((agent.stack for agent in cell.agents.values() if agent.role == "client"), "")
-            found.append(MemoryFinding(system_label(cell.system, cell.point), cell.id, result, stack))
+            parts = parts_of(cell.record, run.manifest.host, run.manifest.harness) if cell.record else {}
+            label = system_label(cell.system, cell.point)
+            found.append(MemoryFinding(label, cell.id, result, stack, cell.system, cell.point, parts))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.report.compare_page import sweeps
 from harness.report.compare_text import compare_tables
 from harness.report.compared import compare_systems
 from harness.report.files import place_for_files
@@ -20,7 +21,7 @@ from harness.report.plots.timeline import timeline_plots
 from harness.report.tables import run_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from harness.report.compared import Comparison
@@ -55,10 +56,10 @@ def export_run(findings: Findings, directory: Path) -> list[Path]:
     return _write(plots, [*run_tables(findings), *(compare_tables(comparison) if comparison else [])], directory)
 
 
-def export_comparison(comparison: Comparison, directory: Path) -> list[Path]:
-    """Write every plot and table of a comparison; returns the files written."""
+def export_comparison(comparison: Comparison, runs: Sequence[Findings], directory: Path) -> list[Path]:
+    """Write every plot and table of a comparison of runs, their sweeps included; returns the files written."""
     with with_png():
-        plots = forest_plots(comparison)
+        plots = [*forest_plots(comparison), *sweeps(runs)]
     return _write(plots, compare_tables(comparison), directory)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.leak import METRICS, Growth
@@ -10,11 +10,19 @@ from harness.report import numbers
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.memory.result import DoseResult, MemoryResult, RoleResult
 
-__all__ = ["MemoryFinding", "attribution_table", "evidence_table", "memory_sentences", "memory_tables", "verdict_table"]
+__all__ = [
+    "MemoryFinding",
+    "attribution_table",
+    "evidence_table",
+    "memory_sentences",
+    "memory_tables",
+    "verdict_table",
+    "why",
+]
 
 #: Metrics with a column of their own in the table of verdicts.
 _SHOWN = ("blocks", "heap", "anonymous", "fds", "threads")
@@ -33,12 +41,17 @@ class MemoryFinding:
         cell: id of its memory cell.
         result: what the doses found.
         stack: the stack of its clients.
+        system, point: the system's name and its place in the sweep.
+        parts: what the cell is made of (harness.analysis.compatibility).
     """
 
     label: str
     cell: str
     result: MemoryResult
     stack: str = ""
+    system: str = ""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _roles(findings: Sequence[MemoryFinding]) -> Iterator[tuple[MemoryFinding, DoseResult, RoleResult]]:
@@ -128,14 +141,16 @@ def verdict_table(findings: Sequence[MemoryFinding]) -> Table:
                 *(growth(g) if g else numbers.NONE for g in shown),
                 dose.operations,
                 dose.repetitions,
-                role.verdict.why,
+                why(role),
             )
         )
     return Table(
         "memory-verdicts",
         "Does it leak",
         "Growth per operation with one-sided 95 % bounds, from readings at rest between blocks of equal dose in fresh "
-        "processes. Leak: the lower bound exceeds the limit and the growth lasts. Clean: the upper bound is below.",
+        "processes. Leak: the lower bound exceeds the limit and the growth lasts. Clean: the upper bound is below the "
+        "limit, or the growth is over or undone: a plateau has none in its second half, steps are all in one or two "
+        "blocks, a saw-tooth comes back to its floor. Which of these it was stands with the reason.",
         (
             Column("System", "system"),
             Column("Dose", "dose"),
@@ -152,6 +167,18 @@ def verdict_table(findings: Sequence[MemoryFinding]) -> Table:
         tuple(rows),
         lead=2,
     )
+
+
+def why(role: RoleResult) -> str:
+    """The reason of a verdict; where clean, of each metric whose bound alone would not have it so."""
+    if role.verdict.state != "clean":
+        return role.verdict.why
+    others = [
+        f"{g.metric}: {g.why}"
+        for g in role.verdict.growths.values()
+        if METRICS[g.metric].decides == "always" and METRICS[g.metric].kind == "amount" and g.high >= g.delta
+    ]
+    return "; ".join([*others, "every other metric stays below its limit"]) if others else role.verdict.why
 
 
 def attribution_table(findings: Sequence[MemoryFinding]) -> Table:

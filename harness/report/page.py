@@ -1,4 +1,7 @@
-"""One self-contained HTML page: no script, no request, everything in it; readable on a phone, in the dark, on paper."""
+"""One self-contained HTML page: no request, everything in it; readable on a phone, in the dark, on paper.
+
+Its only script makes files of the plots, so that each plot stands in the page once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def table_html(table: Table) -> str:
             heading = f'<th scope="rowgroup" colspan="{len(shown)}">{escape(group)}</th>'
             bodies.append(f'</tbody><tbody><tr class="group">{heading}</tr>')
         cells = zip(shown, texts[table.lead :], strict=True)
-        bodies.append("<tr>" + "".join(f"<td{_classes(c)}>{_text(text)}</td>" for c, text in cells) + "</tr>")
+        bodies.append("<tr>" + "".join(_cell(at, column, text) for at, (column, text) in enumerate(cells)) + "</tr>")
     body = f"<tbody>{''.join(bodies)}</tbody>".replace("<tbody></tbody>", "")
     return (
         f'<figure class="table" id="{table.id}"><div class="scroll" role="region" tabindex="0" '
@@ -47,6 +50,12 @@ def table_html(table: Table) -> str:
         f'<a download="{table.id}.csv" href="{_data(table.csv(), "text/csv")}">{escape(table.title)} as CSV</a>'
         "</figcaption></figure>"
     )
+
+
+def _cell(at: int, column: Column, text: str) -> str:
+    """A cell; the first of a row says what the row is about."""
+    tag, scope = ("th", ' scope="row"') if at == 0 else ("td", "")
+    return f"<{tag}{scope}{_classes(column)}>{_text(text)}</{tag}>"
 
 
 def _classes(column: Column) -> str:
@@ -59,15 +68,21 @@ def _text(text: str) -> str:
 
 
 def plots_html(plots: Sequence[Plot], note: str = "") -> str:
-    """Plots side by side where there is room, each with its words and its SVG file."""
+    """Plots side by side where there is room, each with its words and buttons that save it."""
     figures = "".join(
         f'<figure class="plot{" wide" if plot.wide else ""}">{plot.svg}<figcaption><details><summary>In words'
         f'<span class="hidden">: {escape(plot.title)}</span></summary>{escape(plot.description)}</details>'
-        f'<a download="{plot.id}.svg" href="{_data(plot.standalone(), "image/svg+xml")}">SVG'
-        f'<span class="hidden"> of {escape(plot.title)}</span></a></figcaption></figure>'
+        f"{_button(plot, 'svg')}{_button(plot, 'png')}</figcaption></figure>"
         for plot in plots
     )
     return f'<div class="plots">{figures}</div>' + (f'<p class="note">{escape(note)}</p>' if note else "")
+
+
+def _button(plot: Plot, kind: str) -> str:
+    return (
+        f'<button type="button" data-as="{kind}" data-name="{plot.id}" hidden>{kind.upper()}'
+        f'<span class="hidden"> of {escape(plot.title)}</span></button>'
+    )
 
 
 def facts_html(provenance: Mapping[str, Mapping[str, Any]]) -> str:
@@ -96,7 +111,9 @@ def section(identifier: str, title: str, body: str) -> Section:
 def page(title: str, subtitle: str, said: Answer, sections: Sequence[Section]) -> str:
     """The whole page: warnings, the answer, then the sections that have something in them."""
     kept = [part for part in sections if part[2]]
-    style = files("harness.report").joinpath("page.css").read_text(encoding="utf-8")
+    style, script = (
+        files("harness.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    )
     warnings = "".join(f'<li><strong class="hidden">Warning: </strong>{escape(text)}</li>' for text in said.warnings)
     sentences = "".join(f"<li>{escape(text)}</li>" for text in said.sentences)
     contents = "".join(f'<li><a href="#{identifier}">{escape(name)}</a></li>' for identifier, name, _ in kept)
@@ -108,10 +125,12 @@ def page(title: str, subtitle: str, said: Answer, sections: Sequence[Section]) -
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{css_variables()}{style}</style></head>"
+        f'<title>{escape(title)}</title><style id="tokens">{css_variables()}</style><style>{style}</style></head>'
         '<body><a class="skip" href="#answer">To the answer</a>'
         f'<header><h1>{escape(title)}</h1><p class="subtitle">{escape(subtitle)}</p></header><main>'
         + (f'<section class="warnings" aria-label="Warnings"><ul>{warnings}</ul></section>' if warnings else "")
         + f'<section id="answer" aria-label="Answer"><ul class="answer">{sentences}</ul></section>'
-        f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{parts}</main></body></html>\n'
+        f'<nav aria-label="Contents"><ul>{contents}</ul></nav>{parts}</main>'
+        + (f"<script>{script}</script>" if "data-as" in parts else "")
+        + "</body></html>\n"
     )

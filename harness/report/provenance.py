@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.store import facts
@@ -10,7 +11,7 @@ from harness.store import facts
 if TYPE_CHECKING:
     from harness.store.run import Run
 
-__all__ = ["provenance"]
+__all__ = ["directory_of", "provenance"]
 
 
 def provenance(run: Run) -> dict[str, dict[str, Any]]:
@@ -27,6 +28,7 @@ def provenance(run: Run) -> dict[str, dict[str, Any]]:
             "seed": manifest.seed,
             "scenario fingerprint (SHA-256)": manifest.fingerprint,
             "command": shlex.join(manifest.command) if manifest.command else "not recorded",
+            "directory": directory_of(run),
             "gone on with": ", ".join(manifest.facts.get(facts.RESUMED, ())) or "never",
             "to run it again": _again(run),
         },
@@ -54,11 +56,18 @@ def _again(run: Run) -> str:
     """The command that runs the very scenario again, as it was resolved, wherever its file is now."""
     from harness.store.layout import SCENARIO
 
-    words = ["harness", "run", f"results/{run.manifest.scenario}/{run.id}/{SCENARIO}"]
+    words = ["harness", "run", f"{directory_of(run)}/{SCENARIO}"]
     settings = run.manifest.facts.get(facts.SETTINGS) or {}
     words += [word for key in ("runtime", "links") if settings.get(key) for word in (f"--{key}", settings[key])]
     words += [word for system in settings.get("systems", ()) for word in ("--system", system)]
+    words += ["--lax-links"] if run.manifest.facts.get(facts.LAX_LINKS) else []
     return shlex.join(words)
+
+
+def directory_of(run: Run) -> str:
+    """Where a run is: seen from here where it is below, else in full."""
+    path, here = run.path.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

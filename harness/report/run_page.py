@@ -69,10 +69,18 @@ def run_page(findings: Findings) -> str:
         ),
         section("provenance", "What ran", facts_html(findings.provenance)),
     ]
-    systems, repetitions = len(findings.systems), findings.repetitions
-    how_much = f"{numbers.plural(systems, 'system')}, {numbers.plural(repetitions, 'repetition')}"
-    subtitle = f"Run {findings.run}, {_day(findings.started)}. {how_much}."
+    subtitle = f"Run {findings.run}, {_day(findings.started)}. {_how_much(findings)}."
     return page(findings.title or findings.scenario, subtitle, answer(findings), sections)
+
+
+def _how_much(findings: Findings) -> str:
+    """ "2 systems at 3 points, 5 repetitions"; cells that were given doses count like those under load."""
+    ran = [(system.name, system.point) for system in findings.systems]
+    ran += [(found.system, found.point) for found in findings.memory]
+    points = len({repr(sorted(point.items())) for _, point in ran if point})
+    at = f" at {numbers.plural(points, 'point')}" if points else ""
+    repetitions = numbers.plural(findings.repetitions, "repetition")
+    return f"{numbers.plural(len({name for name, _ in ran}), 'system')}{at}, {repetitions}"
 
 
 def _day(instant: str) -> str:

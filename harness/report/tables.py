@@ -154,18 +154,19 @@ def latency_table(findings: Findings) -> Table:
         "Latency by pair of sites",
         "In milliseconds. The floor is the least time the declared links allow on the way the messages take. "
         "Response: from when an operation was due until its answer; arrival: until the receiver had it; acceptance: "
-        "until the bus took it. Failed operations are counted and are no latencies.",
+        "until the bus took it. Failed operations are counted and are no latencies. Percentiles are of all repetitions "
+        "together; verdicts compare those of single runs.",
         (
             Column("Workload", "workload"),
             Column("From", "client_site"),
             Column("To", "server_site"),
             Column("System", "system"),
             Column("Measure", "measure", detail=True),
-            Column("Floor", "floor_ms", numbers.ms),
-            Column("p50", "p50_ms", numbers.ms),
-            Column("Above floor", "above_floor_ms", numbers.ms),
-            Column("p99", "p99_ms", numbers.ms),
-            Column("Max", "max_ms", numbers.ms, detail=True),
+            Column("Floor, ms", "floor_ms", numbers.ms),
+            Column("p50, ms", "p50_ms", numbers.ms),
+            Column("Above floor, ms", "above_floor_ms", numbers.ms),
+            Column("p99, ms", "p99_ms", numbers.ms),
+            Column("Max, ms", "max_ms", numbers.ms, detail=True),
             Column("Operations", "operations", numbers.count, detail=True),
             Column("Failed", "failed", numbers.count),
         ),
@@ -207,7 +208,7 @@ def percentile_table(findings: Findings) -> Table:
             Column("Figure", "figure"),
             Column("n", "n", numbers.count),
             *(
-                Column(name, f"{name.replace('.', '')}_ms", numbers.ms)
+                Column(f"{name}, ms", f"{name.replace('.', '')}_ms", numbers.ms)
                 for name in ("min", "p50", "p90", "p99", "p99.9", "max")
             ),
         ),
@@ -223,6 +224,22 @@ def _figures(f: PairFinding) -> list[tuple[str, Any]]:
     return [*figures, ("send delay", f.delay)]
 
 
+#: Sums of the ledger in the table of deliveries.
+_DELIVERY = (
+    "started",
+    "accepted",
+    "delivered",
+    "lost",
+    "expired",
+    "unaccounted",
+    "duplicated",
+    "failed",
+    "reordered",
+    "late",
+    "unfinished",
+)
+
+
 def delivery_table(findings: Findings) -> Table:
     """The ledger by system and workload."""
     rows = []
@@ -235,23 +252,11 @@ def delivery_table(findings: Findings) -> Table:
             failures: Counter[str] = Counter()
             for account in accounts:
                 failures.update(account.failures)
-            sums = [
-                sum(getattr(account, name) for account in accounts)
-                for name in (
-                    "started",
-                    "accepted",
-                    "delivered",
-                    "lost",
-                    "duplicated",
-                    "failed",
-                    "reordered",
-                    "late",
-                    "unfinished",
-                )
-            ]
+            sums = [sum(getattr(account, name) for account in accounts) for name in _DELIVERY]
             named = "; ".join(f"{name} {count:,}" for name, count in failures.most_common()) or "none"
             queued = sum(cell.queued.get(workload, 0) for cell in cells)
             rows.append((workload, system.label, *sums, queued, named))
+    expired, unaccounted = (any(row[2 + _DELIVERY.index(name)] for row in rows) for name in ("expired", "unaccounted"))
     workload_order = list(dict.fromkeys(pair.workload for pair in findings.pair_order))
     rows.sort(key=lambda row: workload_order.index(row[0]) if row[0] in workload_order else len(workload_order))
     return Table(
@@ -259,7 +264,8 @@ def delivery_table(findings: Findings) -> Table:
         "Delivery",
         "Operations and messages, warm-up included. Accepted: answered, or taken by the bus. Delivered: arrived at "
         "each receiver it was meant for, each counted once. Lost: accepted and not arrived by the end of the drain; of "
-        "these the bus may still hold some (queued, by its own word). Every sum closes, or the cell is not valid.",
+        "these the bus may still hold some (queued, by its own word). Expired: not arrived, and older than its time to "
+        "live. Unaccounted for: sent to a receiver just before it died. Every sum closes, or the cell is not valid.",
         (
             Column("Workload", "workload"),
             Column("System", "system"),
@@ -267,6 +273,8 @@ def delivery_table(findings: Findings) -> Table:
             Column("Accepted", "accepted", numbers.count),
             Column("Delivered", "delivered", numbers.count),
             Column("Lost", "lost", numbers.count),
+            Column("Expired", "expired", numbers.count, csv_only=not expired),
+            Column("Unaccounted for", "unaccounted", numbers.count, csv_only=not unaccounted),
             Column("Duplicated", "duplicated", numbers.count),
             Column("Failed", "failed", numbers.count),
             Column("Reordered", "reordered", numbers.count, detail=True),
@@ -310,6 +318,7 @@ def resource_table(findings: Findings) -> Table:
                     round(len(own) / own["cell"].nunique()),
                     median["anonymous_mib_begin"],
                     median["anonymous_mib_end"],
+                    float(own.groupby("cell", observed=True)["anonymous_mib_end"].sum(min_count=1).median()),
                     median["anonymous_mib_end"] - median["anonymous_mib_begin"],
                     own["anonymous_mib_peak"].max(),
                     median["rss_mib_end"],
@@ -324,18 +333,20 @@ def resource_table(findings: Findings) -> Table:
     return Table(
         "resources",
         "Memory and CPU",
-        "The median process of each kind over the measured time. Own memory is the kernel's Anonymous, in MiB: what "
-        "the process really owns; RSS counts shared pages too. CPU, and what is gained per operation, are of all of "
-        "the kind together. A change is not a leak verdict: that takes doses and quiesced readings.",
+        "The median process of each kind over the measured time. Own memory is the kernel's Anonymous: what the "
+        "process really owns; RSS counts shared pages too. All own, CPU, and what is gained per operation, are of all "
+        "of the kind together, e.g. the whole bus. A change is not a leak verdict: that takes doses and quiesced "
+        "readings.",
         (
             Column("Processes", "role"),
             Column("System", "system"),
             Column("How many", "processes", numbers.count, detail=True),
-            Column("Own, begin", "anonymous_mib_begin", numbers.mib, detail=True),
-            Column("Own, end", "anonymous_mib_end", numbers.mib),
-            Column("Change", "anonymous_mib_change", numbers.signed),
-            Column("Own, peak", "anonymous_mib_peak", numbers.mib, detail=True),
-            Column("RSS", "rss_mib_end", numbers.mib),
+            Column("Own at begin, MiB", "anonymous_mib_begin", numbers.mib, detail=True),
+            Column("Own at end, MiB", "anonymous_mib_end", numbers.mib),
+            Column("All own at end, MiB", "anonymous_mib_all", numbers.mib),
+            Column("Change, MiB", "anonymous_mib_change", numbers.signed),
+            Column("Own at peak, MiB", "anonymous_mib_peak", numbers.mib, detail=True),
+            Column("RSS at end, MiB", "rss_mib_end", numbers.mib),
             Column("Descriptors", "fds_end", numbers.count, detail=True),
             Column("Threads", "threads_end", numbers.count, detail=True),
             Column("CPU cores", "cpu_cores", numbers.number),
@@ -367,10 +378,10 @@ def link_table(findings: Findings) -> Table:
         (
             Column("Site", "a"),
             Column("Site", "b"),
-            Column("Declared", "declared_rtt_ms", numbers.ms),
-            Column("Before", "before_rtt_ms", numbers.ms),
-            Column("Declared after", "declared_after_rtt_ms", numbers.ms, csv_only=not changed),
-            Column("After", "after_rtt_ms", numbers.ms),
+            Column("Declared, ms", "declared_rtt_ms", numbers.ms),
+            Column("Before, ms", "before_rtt_ms", numbers.ms),
+            Column("Declared after, ms", "declared_after_rtt_ms", numbers.ms, csv_only=not changed),
+            Column("After, ms", "after_rtt_ms", numbers.ms),
         ),
         tuple((f.a, f.b, f.declared_ms, f.before_ms, f.declared_after_ms, f.after_ms) for f in findings.links),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 
     from harness.report.answer import Answer
     from harness.report.findings import Findings
+    from harness.report.tables import Column
 
 __all__ = ["print_findings", "print_report", "print_table"]
 
 #: Tables a terminal gets, and the width from which it gets their detail columns.
 _SHOWN = ("releases", "memory-verdicts", "latency", "delivery", "deaf", "recovery", "resources", "links")
 _WIDE = 150
+_GAP = "  "
 
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
-    """Print warnings, answer and tables; a narrow terminal gets fewer columns, never broken lines of figures."""
+    """Print warnings, answer and tables; a narrow terminal gets fewer columns, never broken figures."""
     print_report(answer(findings), [table for table in run_tables(findings) if table.id in _SHOWN], console)
 
 
@@ -44,31 +47,60 @@ def print_report(said: Answer, tables: Sequence[Table], console: Console | None 
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Print one table."""
+    """Print one table; where it is wider than the terminal, words wrap inside their column and figures stay whole."""
     console = console or Console()
-    for line in _lines(table, detailed=console.width >= _WIDE):
+    for line in _lines(table, console.width):
         console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
 
-def _lines(table: Table, *, detailed: bool) -> Iterator[Text]:
+def _lines(table: Table, width: int) -> Iterator[Text]:
     """The table as lines: a heading per group, its rows below, columns aligned over all groups."""
+    detailed = width >= _WIDE
     chosen = [at for at, c in enumerate(table.shown) if at >= table.lead and (detailed or not c.detail)]
     columns = [table.shown[at] for at in chosen]
     rows = [(table.group(texts) if table.lead else "", [texts[at] for at in chosen]) for texts in table.texts()]
-    widths = [max([len(c.name), *(len(cells[at]) for _, cells in rows)]) for at, c in enumerate(columns)]
+    indent = "  " if table.lead else ""
+    widths = _widths(columns, [cells for _, cells in rows], width - len(indent))
 
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            text.rjust(width) if column.numeric else text.ljust(width)
-            for text, width, column in zip(cells, widths, columns, strict=True)
-        ]
-        return ("  " if table.lead else "") + "  ".join(padded).rstrip()
+    def lines(cells: Sequence[str], *, bottom: bool = False) -> Iterator[str]:
+        wrapped = [wrap(text, w) or [""] for text, w in zip(cells, widths, strict=True)]
+        height = max(map(len, wrapped))
+        empty = [[""] * (height - len(parts)) for parts in wrapped]
+        stacked = [[*e, *parts] if bottom else [*parts, *e] for parts, e in zip(wrapped, empty, strict=True)]
+        for at in range(height):
+            padded = [
+                parts[at].rjust(w) if column.numeric else parts[at].ljust(w)
+                for parts, w, column in zip(stacked, widths, columns, strict=True)
+            ]
+            yield (indent + _GAP.join(padded)).rstrip()
 
-    yield Text(table.title, "bold")
-    yield Text(line([column.name for column in columns]), "dim")
+    yield from (Text(part, "bold") for part in wrap(table.title, width))
+    yield from (Text(part, "dim") for part in lines([column.name for column in columns], bottom=True))
     before = ""
     for group, cells in rows:
         if group != before:
-            yield Text(group, "italic")
+            yield from (Text(part, "italic") for part in wrap(group, width))
             before = group
-        yield Text(line(cells))
+        yield from map(Text, lines(cells))
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Of each column: what it wants; where that is too much, words are wrapped, the widest column's first."""
+    texts = [[c.name, *(cells[at] for cells in rows)] for at, c in enumerate(columns)]
+    widths = [max(map(len, own)) for own in texts]
+    least = [
+        max(len(part) for text in (c.name.split(), *(_parts(c, text) for text in own[1:])) for part in text)
+        for c, own in zip(columns, texts, strict=True)
+    ]
+    room -= len(_GAP) * (len(columns) - 1)
+    while sum(widths) > room:
+        at = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
+        if widths[at] <= least[at]:
+            break
+        widths[at] -= 1
+    return widths
+
+
+def _parts(column: Column, text: str) -> list[str]:
+    """What of a cell must stay on one line: figures whole, text by words."""
+    return [text] if column.numeric else text.split()

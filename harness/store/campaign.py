@@ -37,6 +37,21 @@ class Campaign:
         return self._joined(lambda run: run.delivery)
 
     @property
+    def deliveries(self) -> pd.DataFrame:
+        """Run.deliveries of every run."""
+        return self._joined(lambda run: run.deliveries)
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Run.failures of every run."""
+        return self._joined(lambda run: run.failures)
+
+    @property
+    def recovery(self) -> pd.DataFrame:
+        """Run.recovery of every run."""
+        return self._joined(lambda run: run.recovery)
+
+    @property
     def memory(self) -> pd.DataFrame:
         """Run.memory of every run."""
         return self._joined(lambda run: run.memory)

@@ -5,6 +5,7 @@ Frames are built column by column straight from the files, so that memory is bou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from harness.store import facts
 from harness.store.places import UNKNOWN, by_agent, server_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DELIVERY_COLUMNS",
     "LATENCY_COLUMNS",
+    "axis_values",
     "delivery_frame",
     "failure_frame",
     "growth_frame",
@@ -73,6 +75,11 @@ DELIVERY_COLUMNS = (
     "work_ms",
 )
 
+_OWN = {*LATENCY_COLUMNS, *DELIVERY_COLUMNS}
+#: Columns of Run.memory that processes.parquet names without their unit.
+_BYTES = {name: f"{name}_bytes" for name in ("rss", "pss", "uss", "anonymous")}
+#: Where the axes of the sweep come in Run.latency and Run.deliveries: after cell, system and repetition.
+_AXES_AT = 3
 _GROWTH_COLUMNS = ("state", "per_op", "low", "high", "delta", "mdl", "total")
 _OK = "ok"
 Arrays = dict[str, Any]
@@ -90,6 +97,7 @@ class _Labels:
         self.patterns = _distinct(agent.pattern for agent in agents)
         self.sites = _distinct([*(str(s["name"]) for r in records for s in r.sites), *(a.site for a in agents)])
         self.agents = _distinct(agent.name for agent in agents)
+        self.axes = {axis: _distinct(axis_values(cell).get(axis) for cell in cells) for axis in _axes(cells, _OWN)}
         self.outcomes = _distinct([_OK, *(name for agent in agents for name in agent.failures), _UNNAMED])
 
 
@@ -100,8 +108,38 @@ def _distinct(names: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _chosen(columns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    chosen = list(known if columns is None else columns)
+def axis_values(cell: Cell) -> dict[str, Any]:
+    """The cell's place on every axis of the sweep: a number, or text."""
+    return {str(axis): _plain(value) for axis, value in cell.point.items()}
+
+
+def _plain(value: Any) -> float | str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(_plain(each)) for each in value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _head(cell: Cell, state: str = "state") -> dict[str, Any]:
+    """Which cell a row is of, what the cell may be used for, and its place in the sweep."""
+    return {
+        "cell": cell.id,
+        "system": cell.system,
+        "repetition": cell.repetition,
+        state: cell.state,
+        **axis_values(cell),
+    }
+
+
+def _axes(cells: Sequence[Cell], columns: Collection[str]) -> list[str]:
+    """The axes of the sweep that are no column anyway (a sweep over `pattern` is)."""
+    return [axis for axis in _distinct(axis for cell in cells for axis in axis_values(cell)) if axis not in columns]
+
+
+def _chosen(columns: Sequence[str] | None, own: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    known = [*own[:_AXES_AT], *_axes(cells, own), *own[_AXES_AT:]]
+    chosen = known if columns is None else list(columns)
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise BadInput(f"no column {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
@@ -123,7 +161,7 @@ def _ms(nanoseconds: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def latency_frame(cells: Sequence[Cell], columns: Sequence[str] | None = None, *, warmup: bool = False) -> pd.DataFrame:
     """One row per finished client operation; see Run.latency for the columns. Raises DamagedResult, BadInput."""
-    chosen = _chosen(columns, LATENCY_COLUMNS)
+    chosen = _chosen(columns, LATENCY_COLUMNS, cells)
     needs = {
         "seq": ("seq",),
         "due_s": ("due_ns",),
@@ -158,7 +196,7 @@ def delivery_frame(
     cells: Sequence[Cell], columns: Sequence[str] | None = None, *, warmup: bool = False
 ) -> pd.DataFrame:
     """One row per received message; see Run.deliveries for the columns. Raises DamagedResult, BadInput."""
-    chosen = _chosen(columns, DELIVERY_COLUMNS)
+    chosen = _chosen(columns, DELIVERY_COLUMNS, cells)
     needs = {
         "seq": ("seq",),
         "due_s": ("due_ns",),
@@ -195,15 +233,14 @@ def sample_frame(cells: Sequence[Cell]) -> pd.DataFrame:
             continue
         frame = cell.samples()
         sites = {str(node["name"]): str(node["site"]) for node in cell.record.nodes}
-        frame.insert(0, "cell", cell.id)
-        frame.insert(1, "system", cell.system)
-        frame.insert(2, "repetition", cell.repetition)
-        frame.insert(3, "site", frame["node"].map(sites))
-        frames.append(frame)
+        head = {**_head(cell), "site": frame["node"].map(sites)}
+        for at, (name, value) in enumerate(head.items()):
+            frame.insert(at, name, value)
+        frames.append(frame.rename(columns=_BYTES))
     if not frames:
         return pd.DataFrame()
     joined = pd.concat(frames, ignore_index=True)
-    texts = ["cell", "system", "site", "node", "process", "comm", "role"]
+    texts = ["cell", "system", "state", "site", "node", "process", "comm", "role"]
     return joined.astype(dict.fromkeys(texts, "category"))
 
 
@@ -219,9 +256,7 @@ def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
             agent = agents[row.agent]
             rows.append(
                 {
-                    "cell": cell.id,
-                    "system": cell.system,
-                    "repetition": cell.repetition,
+                    **_head(cell),
                     "workload": agent.workload,
                     "pattern": agent.pattern,
                     "client_site": agent.site,
@@ -244,9 +279,8 @@ def failure_frame(cells: Sequence[Cell]) -> pd.DataFrame:
         ledger = take_ledger(cell.record, cell.operations(OPERATION_NEEDS), cell.deliveries(DELIVERY_NEEDS))
         for kind in ledger.failures:
             agent = agents[kind.agent]
-            head = {"cell": cell.id, "system": cell.system, "repetition": cell.repetition}
             who = {"workload": agent.workload, "client_site": agent.site, "agent": agent.name}
-            rows.append({**head, **who, **{k: v for k, v in asdict(kind).items() if k != "agent"}})
+            rows.append({**_head(cell), **who, **{k: v for k, v in asdict(kind).items() if k != "agent"}})
     return pd.DataFrame(rows)
 
 
@@ -264,9 +298,8 @@ def recovery_frame(cells: Sequence[Cell]) -> pd.DataFrame:
         )
         for recovery in found:
             values = {key: value for key, value in asdict(recovery).items() if key != "outage"}
-            head = {"cell": cell.id, "system": cell.system, "repetition": cell.repetition}
             outage = {"fault" if key == "what" else key: value for key, value in asdict(recovery.outage).items()}
-            rows.append({**head, **outage, **values})
+            rows.append({**_head(cell), **outage, **values})
     return pd.DataFrame(rows)
 
 
@@ -285,8 +318,7 @@ def growth_frame(cells: Iterable[Cell]) -> pd.DataFrame:
 def _growth_rows(cell: Cell, result: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "cell": cell.id,
-            "system": cell.system,
+            **_head(cell, "cell_state"),
             "dose": dose["name"],
             "operations": dose["operations"],
             "processes": dose["repetitions"],
@@ -310,10 +342,27 @@ def _labelled(
         "cell": _constant(labels.cells.index(cell.id)),
         "system": _constant(labels.systems.index(cell.system)),
         "repetition": _constant(cell.repetition),
+        **{axis: _along(values, axis_values(cell).get(axis)) for axis, values in labels.axes.items()},
         "workload": lambda a: by_agent(record, labels.workloads, "workload")[a["agent"]],
         "pattern": lambda a: by_agent(record, labels.patterns, "pattern")[a["agent"]],
         "client_site": lambda a: by_agent(record, labels.sites, "site")[a[client]],
     }
+
+
+def _along(values: list[Any], value: Any) -> Callable[[Arrays], NDArray[Any]]:
+    """A column of one value of an axis: the number, or the category of a text."""
+    if _numeric(values):
+        number = np.asarray(value)  # not of 16 bits like a code
+        return lambda a: np.full(len(a["agent"]), number)
+    return _constant(UNKNOWN if value is None else _texts(values).index(str(value)))
+
+
+def _numeric(values: list[Any]) -> bool:
+    return not any(value is None or isinstance(value, str) for value in values)
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return _distinct(str(value) for value in values if value is not None)
 
 
 def _categories(labels: _Labels) -> dict[str, list[str]]:
@@ -324,6 +373,7 @@ def _categories(labels: _Labels) -> dict[str, list[str]]:
         "pattern": labels.patterns,
         "client_site": labels.sites,
         "server_site": labels.sites,
+        **{axis: _texts(values) for axis, values in labels.axes.items() if not _numeric(values)},
     }
 
 

@@ -81,7 +81,7 @@ class Run:
         """One row per cell.
 
         Columns: cell, system, repetition, state, attempts (1 unless it was run again), reasons, operations, deliveries,
-        and a column per axis of the sweep.
+        and a column per axis of the sweep (numbers as numbers, anything else as text), as in every other frame.
         """
         rows = []
         for cell in self.all_cells:
@@ -96,7 +96,7 @@ class Run:
                     "reasons": "; ".join(cell.reasons),
                     "operations": files["operations.parquet"].rows if "operations.parquet" in files else 0,
                     "deliveries": files["deliveries.parquet"].rows if "deliveries.parquet" in files else 0,
-                    **{str(axis): value for axis, value in cell.point.items()},
+                    **frames.axis_values(cell),
                 }
             )
         return pd.DataFrame(rows)
@@ -105,9 +105,10 @@ class Run:
     def latency(self) -> pd.DataFrame:
         """One row per finished client operation of the valid cells, warm-up left out.
 
-        Columns: cell, system, repetition, workload, pattern, client_site, server_site (missing where an unanswered
-        operation could have been served at several), agent, seq, due_s (seconds from go), response_ms (done - due),
-        service_ms (done - sent), send_delay_ms (sent - due), outcome ("ok", or the failure's phase and class).
+        Columns: cell, system, repetition, the axes of the sweep, workload, pattern, client_site, server_site (missing
+        where an unanswered operation could have been served at several), agent, seq, due_s (seconds from go),
+        response_ms (done - due), service_ms (done - sent), send_delay_ms (sent - due), outcome ("ok", or the failure's
+        phase and class).
         A failed operation has no response_ms and no service_ms: a time-out is not a latency.
         """
         return self.operations()
@@ -122,8 +123,9 @@ class Run:
     def deliveries(self) -> pd.DataFrame:
         """One row per message a server or listener received, in the valid cells, warm-up left out.
 
-        Columns: cell, system, repetition, workload, pattern, client_site, server_site, sender, receiver, seq, due_s,
-        one_way_ms (received - due; missing unless all clocks of the cell are one), work_ms (done - received).
+        Columns: cell, system, repetition, the axes of the sweep, workload, pattern, client_site, server_site, sender,
+        receiver, seq, due_s, one_way_ms (received - due; missing unless all clocks of the cell are one), work_ms (done
+        - received).
         """
         return frames.delivery_frame(self.usable)
 
@@ -132,8 +134,9 @@ class Run:
         """The delivery ledger, one row per client agent and the site that served it, warm-up included (a lost message
         is lost at any time).
 
-        Columns: cell, system, repetition, workload, pattern, client_site, agent, server_site (missing where not known),
-        and the counts of harness.analysis.delivery.LedgerRow, with `failures` as "name: count" text.
+        Columns: cell, system, repetition, state of the cell, the axes of the sweep, workload, pattern, client_site,
+        agent, server_site (missing where not known), and the counts of harness.analysis.delivery.LedgerRow, with
+        `failures` as "name: count" text. Cells that are not valid have rows too: choose by state.
         """
         return frames.ledger_frame(self.shown)
 
@@ -141,8 +144,9 @@ class Run:
     def failures(self) -> pd.DataFrame:
         """One row per client agent and kind of failed operations.
 
-        Columns: cell, system, repetition, workload, client_site, agent, name ("phase:Class"), stage ("connect", "send",
-        "wait", "serve", "other"), when ("warm-up", "fault", "measured"), count; see harness.analysis.failures.
+        Columns: cell, system, repetition, state of the cell, the axes of the sweep, workload, client_site, agent, name
+        ("phase:Class"), stage ("connect", "send", "wait", "serve", "other"), when ("warm-up", "fault", "measured"),
+        count; see harness.analysis.failures. Cells that are not valid have rows too.
         """
         return frames.failure_frame(self.shown)
 
@@ -150,8 +154,9 @@ class Run:
     def memory(self) -> pd.DataFrame:
         """One row per process and sample (1 Hz) of the cells that have rows.
 
-        Columns: cell, system, repetition, site, t_s (seconds from go), node, process, pid, comm, role, rss, pss, uss,
-        anonymous (bytes), fds, threads, sockets, cpu_user_s, cpu_system_s (seconds since the process began).
+        Columns: cell, system, repetition, state of the cell, the axes of the sweep, site, t_s (seconds from go), node,
+        process, pid, comm, role, rss_bytes, pss_bytes, uss_bytes, anonymous_bytes, fds, threads, sockets, cpu_user_s,
+        cpu_system_s (since the process began). Cells that are not valid have rows too.
         """
         return frames.sample_frame(self.shown)
 
@@ -159,9 +164,10 @@ class Run:
     def recovery(self) -> pd.DataFrame:
         """One row per fault of the timeline, workload and client site of the cells shown: how service came back.
 
-        Columns: cell, system, repetition, fault, kind ("link", "process"), begin_s, end_s (load time; when its cause
-        was over, missing if it stayed), workload, client_site, rate_per_s (before), first_success_s, back_s (from when
-        the cause was over; NaN: not seen), watched_s, interruption_s, failed. See harness.analysis.recovery.
+        Columns: cell, system, repetition, state of the cell, the axes of the sweep, fault, kind ("link", "process"),
+        begin_s, end_s (load time; when its cause was over, missing if it stayed), workload, client_site, rate_per_s
+        (before), first_success_s, back_s (from when the cause was over; NaN: not seen), watched_s, interruption_s,
+        failed. See harness.analysis.recovery.
         """
         return frames.recovery_frame(self.shown)
 
@@ -169,9 +175,10 @@ class Run:
     def growth(self) -> pd.DataFrame:
         """One row per dose, kind of process and metric of the memory cells: does it grow with what it does?
 
-        Columns: cell, system, dose, operations (per process), processes, role, verdict (of the role under the dose),
-        metric, unit, state (what this metric says), per_op, low, high (one-sided 95 % bounds), delta (growth per
-        operation that counts as a leak), mdl (least leak found with 80 % probability), total.
+        Columns: cell, system, repetition, cell_state, the axes of the sweep, dose, operations (per process), processes,
+        role, verdict (of the role under the dose), metric, unit, state (what this metric says), per_op, low, high
+        (one-sided 95 % bounds), delta (growth per operation that counts as a leak), mdl (least leak found with 80 %
+        probability), total.
         """
         return frames.growth_frame(self.shown)
 

@@ -1,6 +1,6 @@
 """What the load agent costs and how punctual it is, on this machine, now.
 
-    python -m tests.benchmarks.bench_agent [cost] [punctuality] [memory] [stall] [fleet] [ombt]      (default: all)
+    python -m tests.benchmarks.bench_agent [--json FILE] [cost] [punctuality] [memory] [stall] [fleet] [ombt]
 
 Prints each figure beside what it is to reach. The parts that are compared run in turns, in fresh processes, on the
 same broker and router.
@@ -8,11 +8,11 @@ same broker and router.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +36,8 @@ from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import NodeProcess, Runtime
 from harness.stack.build import build_stack
 from harness.stack.shipped import shipped_stack
+from tests.benchmarks.bench_links import Noise
+from tests.benchmarks.kept import keep
 
 STACKS = {"rabbit": "oslo-14.7.3-rabbit", "amqp1": "oslo-14.7.3-amqp1", "none": "loopback"}
 CALLS = 60
@@ -133,8 +135,13 @@ def place() -> Iterator[Place]:
         rabbit.stop()
 
 
+#: What the part under way has shown so far.
+_SHOWN: list[dict[str, Any]] = []
+
+
 def show(what: str, figure: float, unit: str, goal: str, met: bool) -> None:
     """One line of the result."""
+    _SHOWN.append({"name": what, "value": float(figure), "unit": unit, "goal": goal, "reached": bool(met)})
     print(f"  {what:<66} {figure:10.4g} {unit:<10} goal {goal:<12} {'ok' if met else 'MISSED'}", flush=True)
 
 
@@ -420,13 +427,20 @@ BENCHMARKS: dict[str, Callable[[Place], None]] = {
 }
 
 
-def main(names: Sequence[str]) -> None:
-    """Run the benchmarks of these names."""
+def main() -> None:
+    """Run the benchmarks asked for."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="PART", help=f"{', '.join(BENCHMARKS)}; all without")
+    parser.add_argument("--json", type=Path, help="also keep the figures here")
+    wishes = parser.parse_args()
     with place() as here:
-        for name in names or BENCHMARKS:
+        for name in wishes.names or BENCHMARKS:
+            noise = Noise()
+            _SHOWN.clear()
             BENCHMARKS[name](here)
             here.stop()
+            keep(wishes.json, name, _SHOWN, str(noise))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

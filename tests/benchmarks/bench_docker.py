@@ -12,6 +12,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import permutations
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from harness.plan.cell import LabPlan, LinkPlan, NodePlan
 from harness.runtime.docker.runtime import DockerRuntime
 from harness.store.run import load_run
 from tests.benchmarks.bench_links import Figure, Noise
+from tests.benchmarks.kept import keep
 
 QUICKSTART = Path("scenarios/quickstart.yaml")
 #: Agreement of the two runtimes: medians within this share, or this many milliseconds.
@@ -123,14 +125,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts: {', '.join(PARTS)}")
     parser.add_argument("--scenario", type=Path, default=QUICKSTART)
+    parser.add_argument("--json", type=Path, help="also keep the figures here")
     chosen = parser.parse_args(arguments)
     print(f"{'figure':<52} {'value':>12} {'unit':<10} {'local':>10} {'ratio':>6}  {'goal':<26} reached")
     with tempfile.TemporaryDirectory() as scratch:
         for part in chosen.only.split(","):
-            noise = Noise()
+            noise, figures = Noise(), []
             for figure in PARTS[part](chosen.scenario, Path(scratch)):
+                figures.append(asdict(figure))
                 print(figure.line(), flush=True)
-            print(f"  ({part}: {noise})", flush=True)
+            told = str(noise)
+            print(f"  ({part}: {told})", flush=True)
+            keep(chosen.json, part, figures, told)
     return 0
 
 

@@ -30,6 +30,7 @@ from harness.model.links import GilbertElliott, Impairment
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import NodeProcess
 from tests.benchmarks import traffic
+from tests.benchmarks.kept import keep
 from tests.links.labs import Ping, connect_times_s, sites_lab
 
 _TRAFFIC = str(Path(traffic.__file__))
@@ -315,12 +316,12 @@ class Noise:
         )
 
 
-def measure(part: Callable[[], Iterator[Figure]], name: str, attempts: int) -> list[Figure]:
+def measure(part: Callable[[], Iterator[Figure]], name: str, attempts: int) -> tuple[list[Figure], str]:
     """Measure and print a part; again, up to so many times, while the hypervisor takes much of the machine meanwhile.
 
-    Every attempt is printed; the one it took least from counts.
+    Every attempt is printed; the one it took least from counts, and is returned with how noisy the machine was then.
     """
-    best: tuple[float, list[Figure]] | None = None
+    best: tuple[float, list[Figure], str] | None = None
     for attempt in range(1, attempts + 1):
         noise, found = Noise(), []
         for figure in part():
@@ -331,12 +332,12 @@ def measure(part: Callable[[], Iterator[Figure]], name: str, attempts: int) -> l
         again = "" if calm or attempt == attempts else "; measured again"
         print(f"  ({name}: {noise}{again})", flush=True)
         if best is None or stolen < best[0]:
-            best = stolen, found
+            best = stolen, found, str(noise)
         if calm or attempt == attempts:
             break
         time.sleep(_PAUSE_S)
     assert best is not None
-    return best[1]
+    return best[1], best[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -348,7 +349,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--attempts", type=int, default=4, help="measurements of a part, if the hypervisor disturbs it")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as scratch:
         rootless = True if options.rootless else None
         with (
@@ -361,14 +361,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"backend {bench.shaper.name}, kernel {os.uname().release}, {lab.facts()['privilege']}", flush=True)
             print(f"{'':<52} {'figure':>12} {'':<10} {'bare':>10} {'ratio':>6}  {'goal':<26} reached", flush=True)
             for name in options.only.split(","):
-                figures += measure(partial(PARTS[name], bench, bare), name, options.attempts)
+                figures, noise = measure(partial(PARTS[name], bench, bare), name, options.attempts)
+                keep(options.json, name, [asdict(one) for one in figures], noise)
             evidence = bench.shaper.evidence()
             bench.shaper.close()
     print(f"emulator: {evidence.get('scheduling', {}).get('class', '-')}, valid {evidence['valid']} {evidence['why']}")
-    if options.json is not None:
-        options.json.write_text(
-            json.dumps({"figures": [asdict(one) for one in figures], "evidence": evidence}, indent=1)
-        )
     return 0
 
 

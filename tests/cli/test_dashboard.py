@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 from rich.live import Live
 
 from harness.cli.dashboard import LiveView, left_text, target_rate, upcoming
 from harness.cli.progress import JsonLines, PlainLines
-from harness.files import load_scenario, plan_run
+from harness.files import load_scenario, plan_run, scenario_from_text
 from harness.lab.observer import Observer, Tick
 from harness.lab.pace import Standing
 
@@ -87,6 +88,38 @@ def test_events_to_come_and_targets() -> None:
     assert times == sorted(times)
     assert min(times) == 37.0
     assert upcoming(CELLS[0], 60.0) == []
+
+
+def target(*schedules: str) -> list[float | None]:
+    """The target at 0, 3 and 9 s of 10 s of load for a workload per schedule, each with two clients."""
+    workloads = {
+        f"w{number}": {"pattern": "rpc-cast", "clients": {"here": 2}, "servers": "here", **yaml.safe_load(schedule)}
+        for number, schedule in enumerate(schedules)
+    }
+    loaded = scenario_from_text(
+        yaml.safe_dump(
+            {
+                "name": "targets",
+                "topology": {"name": "one", "sites": ["here"]},
+                "systems": {"loopback": {"bus": {"kind": "loopback"}, "stack": "loopback"}},
+                "workloads": workloads,
+                "load": {"warmup": "2s", "duration": "8s"},
+            }
+        ),
+        "targets.yaml",
+    )
+    (cell,) = plan_run(loaded)
+    return [target_rate(cell, t_s) for t_s in (0.0, 3.0, 9.0)]
+
+
+def test_the_target_is_that_of_the_moment() -> None:
+    steps = "schedule: {steps: [{rate: 5/s, for: 2s}, {rate: 0, for: 3s}, {rate: 20/s, for: 1s}]}"
+    assert target(steps) == [10, 0, 40]
+    assert target("schedule: {ramp: {from: 10/s, to: 20/s, over: 4s}, arrivals: poisson}") == [20, 35, 40]
+    assert target("schedule: {ramp: {from: 0/s, to: 10/s}}") == [0, 6, 18]
+    assert target("schedule: {burst: {size: 10, every: 2s}}") == [10, 10, 10]
+    assert target("rate: 5/s", "schedule: {burst: {size: 10, every: 2s}}", steps) == [30, 20, 60]
+    assert target("rate: 5/s", "mode: closed") == [None] * 3
 
 
 def test_time_left_in_words() -> None:

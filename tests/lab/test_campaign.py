@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from harness import load_run
-from harness.errors import BadInput, BusFailure, Interrupted
+from harness.errors import BadInput, BusFailure, CellsFailed, Interrupted
 from harness.files import load_scenario
 from harness.lab.cell import CellEnd, CellSettings, run_cell
 from harness.lab.observer import Observer, Silent, Tick
@@ -211,8 +211,11 @@ def test_lax_links_are_told_of_where_they_let_something_pass(
 
 def test_a_cell_that_fails_for_good_does_not_stop_the_others(tmp_path: Path) -> None:
     watching = Watching(lambda cell: fail() if cell == 1 else None)
-    with pytest.raises(BusFailure):
+    with pytest.raises(CellsFailed, match="1 of 2 cells failed: loopback-r1: broker-here: it ended with 1") as caught:
         run(tmp_path, watching, **TWICE)
+    assert caught.value.where == str(newest(tmp_path))
+    assert "harness resume" in str(caught.value.remedy)
+    assert isinstance(caught.value.__cause__, BusFailure)
     failed = load_run(newest(tmp_path))
     assert failed.state == "failed"
     assert [cell.state for cell in failed.all_cells] == ["failed", "valid"]

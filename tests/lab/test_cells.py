@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import load_run
-from harness.errors import BusFailure, HarnessError, LinkFailure
+from harness.errors import BusFailure, CellsFailed, HarnessError, LinkFailure
 from harness.files import load_scenario
 from harness.lab.observer import Silent, Tick
 from harness.lab.run import RunSettings, run_scenario
@@ -126,7 +126,7 @@ def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     assert not ledger[["lost", "duplicated", "failed"]].to_numpy().any()
     memory = result.memory
     assert {"client", "server", "bus"} <= set(memory["role"])
-    assert (memory.groupby("process", observed=True)["anonymous"].max() > 1_000_000).all()
+    assert (memory.groupby("process", observed=True)["anonymous_bytes"].max() > 1_000_000).all()
     assert nothing_left(result.id)
 
 
@@ -164,10 +164,52 @@ def test_a_part_killed_under_load_fails_the_cell(
     def act() -> None:
         send(signal.SIGKILL, newest(tmp_path).id, program)
 
-    with pytest.raises(error, match=says):
+    with pytest.raises(CellsFailed, match=says) as caught:
         run(tmp_path, systems=["amqp1"], observer=Acting(act))
+    assert isinstance(caught.value.__cause__, error)
     result = newest(tmp_path)
     assert result.state == "failed"
     assert result.latency.empty, "a failed cell counts for nothing"
     assert list((result.path / "cells").glob("*/logs/*.log")), "logs are saved, also on failure"
+    assert nothing_left(result.id)
+
+
+class ActingAt(Silent):
+    """Does something once, when it is told of a phase whose words contain `words`."""
+
+    def __init__(self, words: str, action: Callable[[], None]) -> None:
+        self._words = words
+        self._action = action
+        self._done = False
+
+    def phase(self, cell: str, text: str) -> None:
+        if self._words in text and not self._done:
+            self._done = True
+            self._action()
+
+
+DOSES: dict[str, Any] = {
+    "workloads": {},
+    "load": {},
+    "memory": {
+        "client": "edge",
+        "server": "core",
+        "repetitions": 1,
+        "blocks": 6,
+        "doses": {"call": {"kind": "call", "count": 2000}},
+    },
+}
+
+
+@pytest.mark.parametrize(("when", "changes"), [("connecting clients", {}), ("process 1 of 1", DOSES)])
+def test_links_lost_while_nothing_is_loaded_fail_the_cell(tmp_path: Path, when: str, changes: dict[str, Any]) -> None:
+    """It is the links that are named, not the client that waited for them."""
+
+    def act() -> None:
+        send(signal.SIGKILL, newest(tmp_path).id, "links.pyz")
+
+    with pytest.raises(LinkFailure, match="emulator"):
+        run(tmp_path, systems=["amqp1"], observer=ActingAt(when, act), **changes)
+    result = newest(tmp_path)
+    assert result.state == "failed"
     assert nothing_left(result.id)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import load_run
-from harness.errors import AgentFailure
+from harness.errors import CellsFailed
 from harness.files import load_scenario
 from harness.lab.observer import Silent, Tick
 from harness.lab.run import RunSettings, run_scenario
@@ -124,7 +124,7 @@ def test_an_agent_that_dies_costs_its_own_results_only(tmp_path: Path) -> None:
 def test_the_death_of_the_last_client_ends_the_cell(tmp_path: Path) -> None:
     call = {**ALONE["workloads"]["call"], "clients": "here"}
     observer = Once(lambda: os.kill(pid_of(tmp_path, "call-client-here-1"), signal.SIGKILL))
-    with pytest.raises(AgentFailure, match="died"):
+    with pytest.raises(CellsFailed, match="died"):
         run(tmp_path, {**ALONE, "workloads": {"call": call}}, observer=observer)
 
 

@@ -45,6 +45,12 @@ def test_anything_else_is(wrong: dict[str, Any]) -> None:
     assert told.startswith(next(iter(wrong)))
 
 
+def test_rates_are_compared_in_whole_bytes_a_second() -> None:
+    slow = Impairment(rate_bps=1500.0)
+    assert differences(slow, replace(slow, rate_bps=1496.0, queue_bytes=65536)) == []
+    assert differences(slow, replace(slow, rate_bps=1480.0, queue_bytes=65536)) == ["rate_bps is 1480.0, not 1500.0"]
+
+
 def test_a_lab_whose_links_are_not_what_was_declared_does_not_go_on() -> None:
     links = [LinkPlan("ab", "a", "b", DECLARED), LinkPlan("ab", "b", "a", DECLARED)]
     shaper = FakeShaper()

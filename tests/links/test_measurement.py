@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import LinkFailure
-from harness.links.expectation import expected_round_trip, mean_loss
+from harness.links.expectation import expected_losses, expected_round_trip, lone_spacing_s, mean_loss
 from harness.links.measurement import LinkMeasurement, PairProbe, Throughput, judge, measurement_from_json, spread
 from harness.links.nfqueue.effects import LOST, Effect
 from harness.links.probe import require_declared
@@ -57,6 +58,100 @@ def test_losses_that_were_declared() -> None:
     bursts = Impairment(delay_s=0.01, burst_loss=GilbertElliott(0.01, 0.05))
     assert not judge(probed([0.02] * 20, sent=30), both(bursts))[0].off
     assert not judge(probed([], sent=30), both(Impairment(loss=1.0)))[0].off
+
+
+def test_no_echo_at_all_is_off_whatever_loss_below_one_is_declared() -> None:
+    bursts = Impairment(burst_loss=GilbertElliott(0.01 / 9.9, 0.1))
+    assert "none of 30 echoes came back" in judge(probed([], sent=30), both(bursts))[0].why
+
+
+def test_less_loss_than_declared_is_no_better() -> None:
+    lossy = both(Impairment(delay_s=0.01, loss=0.01))
+    assert not judge(probed([0.02] * 30), lossy)[0].off
+    (verdict,) = judge(probed([0.02] * 1000), lossy)
+    assert verdict.why == "only 0 of 1000 echoes were lost, declared 1.99% for the round trip"
+    assert verdict.declared_loss == pytest.approx(0.0199)
+    assert not judge(probed([0.02] * 980, sent=1000), lossy)[0].off
+    assert "60 of 1000" in judge(probed([0.02] * 940, sent=1000), lossy)[0].why
+    twice = both(Impairment(delay_s=0.01, loss=0.01, duplicate=0.5))
+    assert not judge(probed([0.02] * 1000), twice)[0].off
+
+
+@given(loss=st.floats(0, 1), back=st.floats(0, 1), sent=st.integers(1, 40))
+def test_independent_losses_are_binomial(loss: float, back: float, sent: int) -> None:
+    found = expected_losses(Impairment(loss=loss), Impairment(loss=back), sent)
+    share = 1 - (1 - loss) * (1 - back)
+    wanted = [math.comb(sent, k) * share**k * (1 - share) ** (sent - k) for k in range(sent + 1)]
+    assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_losses_in_bursts_are_as_likely_as_they_happen() -> None:
+    declared = Impairment(burst_loss=GilbertElliott(0.05, 0.3, 0.9, 0.01))
+    counts = [0] * 31
+    for seed in range(4000):
+        ends = [Effect(impairment_to_json(declared), random.Random(2 * seed + way)) for way in (0, 1)]
+        counts[sum(any(end.due(0, 100) == LOST for end in ends) for _ in range(30))] += 1
+    expected = expected_losses(declared, declared, 30)
+    assert sum(expected) == pytest.approx(1)
+    assert all(abs(count / 4000 - share) < 0.03 for count, share in zip(counts, expected, strict=True))
+
+
+@pytest.mark.parametrize(("measured_ms", "off"), [(40.0, False), (41.7, False), (37.5, True), (44.5, True)])
+def test_a_lone_packet_may_pass_a_rate_at_once(measured_ms: float, off: bool) -> None:
+    slow = Impairment(delay_s=0.02, rate_bps=1e6)  # 106 bytes take 0.85 ms, each way
+    (verdict,) = judge(probed([measured_ms / 1000] * 30), both(slow))
+    assert verdict.off is off
+
+
+def test_a_lone_packet_on_a_very_slow_link() -> None:
+    slow = both(Impairment(rate_bps=50_000))  # 17 ms each way
+    assert [judge(probed([rtt_s] * 30), slow)[0].off for rtt_s in (0.0005, 0.017, 0.034, 0.04)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wire_mbit", "impairment", "off"),
+    [
+        (20.0, Impairment(0.01, rate_bps=20e6), False),
+        (19.2, Impairment(0.01, rate_bps=20e6), False),
+        (18.8, Impairment(0.01, rate_bps=20e6), True),
+        (21.2, Impairment(0.01, rate_bps=20e6), True),
+        (18.8, Impairment(0.01, loss=0.001, rate_bps=20e6), False),  # loss may have held it back
+        (18.8, Impairment(0.01, rate_bps=20e6, queue_bytes=5000), False),
+        (18.8, Impairment(0.05, rate_bps=20e6), False),  # twenty round trips
+        (18.8, Impairment(0.01), False),
+    ],
+)
+def test_a_flow_is_compared_with_the_declared_rate(wire_mbit: float, impairment: Impairment, off: bool) -> None:
+    flow = Throughput(18e6, 0.02, "cubic", wire_mbit * 1e6, 2.0)
+    rtt_s = expected_round_trip(impairment, impairment, 64).p50_s
+    (verdict,) = judge(probed([rtt_s] * 30, throughput=flow), both(impairment))
+    assert verdict.off is off
+    assert ("of the declared 20" in verdict.why) is off
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "jitter_s", "distribution"), [(0.2, 0.1, "normal"), (0.3, 0.2, "pareto"), (0.2, 0.2, "uniform")]
+)
+def test_links_with_wide_jitter_in_order_are_not_refused(delay_s: float, jitter_s: float, distribution: Any) -> None:
+    declared = Impairment(delay_s=delay_s, jitter_s=jitter_s, jitter_distribution=distribution)
+    gap_ns = round(lone_spacing_s(declared, declared) * 1e9)
+    refused = 0
+    for seed in range(60):
+        there, back = (Effect(impairment_to_json(declared), random.Random(2 * seed + way)) for way in (0, 1))
+        times = [(back.due(there.due(n * gap_ns, 100), 100) - n * gap_ns) * 1e-9 for n in range(30)]
+        refused += judge(probed(times), both(declared))[0].off
+    assert refused <= 2
+
+
+def test_echoes_are_as_far_apart_as_jitter_needs() -> None:
+    assert lone_spacing_s(Impairment(0.1), Impairment(0.1, 0.005)) == 0.06
+    assert lone_spacing_s(Impairment(0.1), Impairment(0.1, 0.05)) == pytest.approx(0.3)
+    assert lone_spacing_s(Impairment(0.1), Impairment(0.1, 0.05, reorder=True)) == 0.06
 
 
 def test_links_that_are_off_stop_the_run() -> None:

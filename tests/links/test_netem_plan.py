@@ -7,6 +7,7 @@ import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,81 @@ def test_bursts_are_short_and_never_shorter_than_two_frames() -> None:
     assert netem_plan.rate_arguments(Impairment(rate_bps=1e6, queue_bytes=100), 1500)[5] == "1518b"
 
 
+def test_a_burst_is_no_longer_than_the_queue() -> None:
+    short = netem_plan.rate_arguments(Impairment(rate_bps=1e9, queue_bytes=20_000), 1500)
+    assert short == ["rate", "1000000000bit", "burst", "20000b", "limit", "20000b"]
+    assert netem_plan.rate_arguments(Impairment(rate_bps=1e9, queue_bytes=100), 1500)[3] == "1518b"
+
+
+def test_netem_holds_what_comes_during_the_delay() -> None:
+    def limit(impairment: Impairment) -> int:
+        return int(netem_plan.netem_arguments(impairment)[1])
+
+    assert limit(Impairment(delay_s=0.04)) == 1_000_000
+    assert limit(Impairment(delay_s=0.5)) == 3_000_000
+    assert limit(Impairment(delay_s=0.5, rate_bps=1e9)) == 1_000_000
+    assert limit(Impairment(delay_s=60, jitter_s=60)) < 1 << 32
+
+
+def test_a_direction_is_flushed_by_making_its_netem_anew() -> None:
+    assert netem_plan.flush_commands(SHAPE, Impairment(delay_s=0.01, loss=1.0)) == (
+        "qdisc del dev link3 parent 1:1 handle 2:\n"
+        "qdisc add dev link3 parent 1:1 handle 2: netem limit 1000000 delay 10000.000us"
+        " loss random 100% duplicate 0% corrupt 0% rate 0bit\n"
+        "qdisc add dev link3 parent 2:1 handle 3: tbf rate 100000000000bit burst 65536b limit 1073741824b\n"
+    )
+
+
+#: As `tc -j qdisc show` and `tc -j filter show dev site1 parent ffff:` print them, less what is not looked at.
+TREE: list[dict[str, Any]] = [
+    {"kind": "tbf", "handle": "1:", "dev": "link3"},
+    {"kind": "netem", "handle": "2:", "dev": "link3", "parent": "1:1"},
+    {"kind": "tbf", "handle": "3:", "dev": "link3", "parent": "2:1"},
+    {"kind": "ingress", "handle": "ffff:", "dev": "site1", "parent": "ffff:fff1"},
+]
+FILTERS: list[dict[str, Any]] = [
+    {"protocol": "ip", "pref": 10, "kind": "u32", "chain": 0},
+    {"protocol": "ip", "pref": 10, "kind": "u32", "chain": 0, "options": {"fh": "800:", "ht_divisor": 1}},
+    *(
+        {
+            "protocol": protocol,
+            "kind": "u32",
+            "options": {"actions": [{"kind": "mirred", "mirred_action": "redirect", "to_dev": "link3"}]},
+        }
+        for protocol in ("ip", "ipv6")
+    ),
+]
+
+
+def test_what_is_looked_at_to_see_whether_links_stand() -> None:
+    assert netem_plan.check_commands([SHAPE, SHAPE]) == "qdisc show\nfilter show dev site1 parent ffff:\n"
+    assert netem_plan.missing_parts([SHAPE], [TREE, FILTERS]) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "missing"),
+    [
+        ([[part for part in TREE if part["handle"] != handle], FILTERS], [f"{device} has no {kind} {handle}"])
+        for device, kind, handle in (
+            ("link3", "tbf", "1:"),
+            ("link3", "netem", "2:"),
+            ("link3", "tbf", "3:"),
+            ("site1", "ingress", "ffff:"),
+        )
+    ]
+    + [
+        ([TREE, FILTERS[:3]], ["site1 does not lead all ipv6 packets to link3"]),
+        ([TREE, FILTERS[3:]], ["site1 does not lead all ip packets to link3"]),
+    ],
+)
+def test_any_part_that_is_gone_is_missed(listed: list[Any], missing: list[str]) -> None:
+    assert netem_plan.missing_parts([SHAPE], listed) == missing
+
+
+def test_nothing_listed_is_everything_missing() -> None:
+    assert len(netem_plan.missing_parts([SHAPE], [])) == 6
+
+
 @pytest.mark.parametrize(
     ("name", "mean", "deviation"), [("normal", 0.0, 1.0), ("uniform", 0.0, 3**-0.5), ("pareto", -0.033, 0.82)]
 )
@@ -118,6 +194,12 @@ def test_what_tc_prints_is_read_back() -> None:
     found = netem_plan.read_impairment(netem, tbf, RICH)
     assert found.queue_bytes == pytest.approx(65536, abs=20)
     assert replace(found, queue_bytes=RICH.queue_bytes) == RICH
+
+
+def test_a_queue_shorter_than_its_burst_is_read_back() -> None:
+    """What the real tc prints of `rate 1gbit burst 31250b limit 20000b`: no time, but bytes."""
+    found = netem_plan.read_impairment({}, {"rate": 125000000, "burst": 31125, "limit": 20000}, Impairment())
+    assert found == Impairment(rate_bps=1e9, queue_bytes=20_000)
 
 
 def test_a_bare_netem_is_read_back() -> None:
@@ -205,12 +287,23 @@ def test_each_directions_packets_go_through_its_own_tree_and_no_other(lab: Local
         )
         for address in (plan.node("h2").address, plan.node("h2").address6):
             assert Ping(lab, "h1", address, count=5).received == 5
+        listing = lab.run(WAN, ["tc", "-j", "-batch", "-"], input=netem_plan.check_commands(shapes.values()).encode())
+        listed = [
+            json.loads(line.replace('"tbf","handle":"2:"', '"netem","handle":"2:"'))
+            for line in listing.stdout.splitlines()
+        ]
+        assert netem_plan.missing_parts(list(shapes.values()), listed) == []
         counted = {}
         for discipline in json.loads(lab.run(WAN, ["tc", "-s", "-j", "qdisc", "show"]).stdout):
             if discipline["handle"] == "3:":
                 counted[discipline["dev"]] = discipline["packets"]
         expected = {shape.device: 10 if {"s1", "s2"} == set(pair) else 0 for pair, shape in shapes.items()}
         assert counted == expected
+        flush = netem_plan.flush_commands(shapes["s1", "s2"], Impairment())
+        flush = re.sub("handle 2: netem .*", "handle 2: tbf rate 100gbit burst 65536b limit 1000000b", flush)
+        done = lab.run(WAN, ["tc", "-batch", "-"], input=flush.encode())
+        assert (done.returncode, done.stderr) == (0, "")
+        assert Ping(lab, "h1", plan.node("h2").address, count=2).received == 2
         removed = lab.run(
             WAN, ["ip", "-batch", "-"], input=netem_plan.teardown_commands(list(shapes.values())).encode()
         )

@@ -210,6 +210,23 @@ def test_what_was_under_way_when_a_link_was_cut_is_lost(bench: Bench) -> None:
     assert received == [0]
 
 
+def test_what_was_under_way_does_not_arrive_after_a_short_cut(bench: Bench) -> None:
+    at = bench.shaped(sites_lab(2, Impairment(delay_s=0.4)))
+    assert at.ping("h1", "h2", count=1).received == 1
+    received: list[int] = []
+    thread = threading.Thread(target=lambda: received.append(one_way_datagrams(at.lab, at.plan, "h1", "h2", 10)))
+    thread.start()
+    while not any(link["arrived"] >= 11 for link in at.shaper.evidence()["links"]):
+        time.sleep(0.01)
+    at.shaper.cut("s1", "s2")
+    time.sleep(0.1)
+    at.shaper.heal("s1", "s2")
+    thread.join()
+    assert received == [0]
+    at.shaper.check()
+    assert at.ping("h1", "h2", count=1).received == 1
+
+
 def test_packets_are_lost_duplicated_and_corrupted_as_often_as_asked_for(bench: Bench) -> None:
     at = bench.shaped(sites_lab(2, Impairment()))
     at.shaper.change("s1", "s2", Impairment(loss=0.3))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from harness.cli.baseline import baseline
 from harness.cli.gate import gate
-from harness.errors import AgentFailure, BadInput, ExitCode, HarnessError, InfrastructureFailure, Regression
+from harness.errors import BadInput, CellsFailed, ExitCode, HarnessError, InfrastructureFailure, Regression
 from harness.lab.measure import measure_memory
 from harness.memory.stored import stored_results
 from harness.report.examine import examine
@@ -133,7 +133,7 @@ def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
 
     monkeypatch.setattr(AgentHandle, "quiesce", killed)
     scenario = write(tmp_path / "dosed.yaml", "{connect: 5}")
-    with pytest.raises(AgentFailure, match=r"dose connect, process \d of 2"):
+    with pytest.raises(CellsFailed, match=r"dose connect, process \d of 2"):
         measure_memory(scenario, tmp_path / "results", runtime="fake")
     ended = CliRunner().invoke(gate, [str(tmp_path / "results" / "dosed"), "--out", str(tmp_path)])
     assert isinstance(ended.exception, HarnessError)

@@ -129,6 +129,7 @@ def test_no_link_means_no_traffic_unless_a_mesh_is_asked_for() -> None:
         ("links:\n  ab: {between: [a, b], rtt: 1ms, reorder: true}", 4, "without jitter"),
         ("links:\n  ab: {between: [a, b], rtt: 1ms, queue: 64KiB}", 4, "a queue needs a rate"),
         ("links:\n  ab: {between: [a, b], rtt: 1ms, rate: 5bit}", 4, "at least 1kbit"),
+        ("links:\n  ab: {between: [a, b], rtt: 1ms, rate: 100gbit}", 4, "at most 40gbit"),
         ("links:\n  ab: {between: [a, b], rtt: 300s}", 4, "at most 60s"),
         ("links:\n  ab:\n    between: [a, b]\n    rtt: 1ms\n    burst_loss: {p: 1%}", 7, "p and r, or by mean"),
         (
@@ -138,12 +139,54 @@ def test_no_link_means_no_traffic_unless_a_mesh_is_asked_for() -> None:
         ),
         ("links:\n  x: {between: [a, b], rtt: 1ms}\n  y: {from: b, to: a, delay: 1ms}", 5, "already described"),
         ("defaults: {mesh: true}", 3, "the mesh have no delay"),
+        ("links:\n  all: {between: [a, b], rtt: 1ms}", 4, "'all' means every link"),
+        (
+            "defaults: {mesh: true, rtt: 1ms}\nlinks:\n  a-c: {between: [a, b]}",
+            5,
+            "the mesh calls the link between a and c 'a-c', too",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text: str, line: int, part: str) -> None:
     message = refusal(text)
     assert part in message
     assert message.startswith(f"t.yaml:{line}:")
+
+
+def test_a_pair_described_twice_is_told_once() -> None:
+    message = refusal("links:\n  x: {between: [a, b], rtt: 1ms}\n  y: {between: [b, a], rtt: 1ms}")
+    assert message.count("already described by link 'x'") == 1
+    assert "b <-> a" in message
+
+
+def test_a_link_may_have_the_name_the_mesh_would_give_it() -> None:
+    links = links_of("defaults: {mesh: true, rtt: 1ms}\nlinks:\n  a-b: {from: a, to: b, delay: 9ms}")
+    assert {plan.name for pair, plan in links.items() if set(pair) == {"a", "b"}} == {"a-b"}
+
+
+def sites_refusal(sites: str, rest: str = "") -> str:
+    with pytest.raises(BadFile) as caught:
+        validate(parse_document(f"name: t\nsites: {sites}\n{rest}", "t.yaml"), Topology)
+    return str(caught.value)
+
+
+def test_sites_whose_names_joined_are_alike() -> None:
+    message = sites_refusal("[a-b, c, a, b-c]", "defaults: {mesh: true, rtt: 1ms}")
+    assert "links between a-b and c and between a and b-c both 'a-b-c'" in message
+
+
+def test_a_site_is_listed_once() -> None:
+    assert "t.yaml:2: sites.1: site 'core' is there already" in sites_refusal("[core, core]")
+
+
+@pytest.mark.parametrize("subnet", ["127.0.0.0/16", "169.254.0.0/16", "240.0.0.0/16", "8.0.0.0/16", "172.0.0.0/8"])
+def test_subnets_are_those_of_rfc_1918(subnet: str) -> None:
+    assert f"{subnet} is not a private network" in sites_refusal(f"{{a: {{subnet: {subnet}}}}}")
+
+
+def test_declared_subnets_leave_none_for_the_others() -> None:
+    whole = "{a: {subnet: 10.0.0.0/8}, b: {subnet: 172.16.0.0/12}, c: {subnet: 192.168.0.0/16}, d: {}}"
+    assert "sites.d: the declared subnets leave no network for this site" in sites_refusal(whole)
 
 
 @given(mean=st.floats(0.0001, 0.45), length=st.floats(1.0, 200.0))

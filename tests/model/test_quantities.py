@@ -87,3 +87,24 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     for parse in (q.parse_duration, q.parse_rate, q.parse_fraction, q.parse_size, q.parse_frequency):
         with suppress(ValueError):
             assert parse(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ([0, 20, "50 ms"], ["0 ms", "20 ms", "50 ms"]),
+        ([1.5, "2s"], ["1.5s", "2s"]),
+        ([10, "20Mbit"], ["10Mbit", "20Mbit"]),
+        ([5, "10/s"], ["5/s", "10/s"]),
+        ([0, 0.1, "1%"], ["0%", "0.1%", "1%"]),
+        (["10ms", 20, "50ms"], ["10ms", 20, "50ms"]),
+        ([20, "ms"], [20, "ms"]),
+        ([1, "2 clients"], [1, "2 clients"]),
+        ([True, "2s"], [True, "2s"]),
+        ([1, 2], [1, 2]),
+        (["2s"], ["2s"]),
+        ("2s", "2s"),
+    ],
+)
+def test_a_unit_on_the_last_value_of_a_list_is_that_of_the_numbers_before(written: object, meant: object) -> None:
+    assert q.share_unit(written) == meant

@@ -73,6 +73,7 @@ def test_the_unchanged_files_are_good(tmp_path: Path) -> None:
         ("duration: 5s", "duration: 0s", 17, "load.duration", "last some time", None),
         ("1KiB", "1KiB\n    targets: per-site", 13, "workloads.call.clients.edge-a", "no server to call", None),
         ("1KiB", "1KiB\n    bus: rpc", 17, "workloads.call.bus", "no bus", None),
+        ("load: {", "scale: 0.5\nload: {", 17, "scale", "would make parts of agents", None),
         (
             "load: {",
             "sweep: {links.core-egde-a.rtt: [0]}\nload: {",

@@ -172,6 +172,12 @@ def test_addresses_are_distinct_and_inside_their_network(count: int, declared: i
         assert all(ipaddress.IPv4Address(v4) in network for v4, _ in addresses)
 
 
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "10.203.0.0/16"])
+def test_a_subnet_that_takes_the_usual_ones_leaves_others(subnet: str) -> None:
+    plans = site_plans({"core": Site(subnet=subnet), "edge": Site()})
+    assert [plan.subnet for plan in plans] == [subnet, "172.29.1.0/24"]
+
+
 @given(st.integers(1, 8), st.integers(1, 6), st.integers(0, 2**62))
 def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repetitions: int, seed: int) -> None:
     order = cell_order([(str(i), {}) for i in range(cells)], repetitions, seed)
@@ -182,6 +188,31 @@ def test_every_repetition_runs_every_cell_once_before_the_next(cells: int, repet
     assert order == cell_order([(str(i), {}) for i in range(cells)], repetitions, seed)
 
 
+def test_points_come_in_random_order_and_the_systems_of_a_point_together() -> None:
+    cells = [(system, {"clients": clients}) for clients in range(8) for system in ("a", "b", "c")]
+    order = [index for index, _ in cell_order(cells, 2, 7)]
+    blocks = order[:24], order[24:]
+    for block in blocks:
+        points = [[cells[index][1]["clients"] for index in block[at : at + 3]] for at in range(0, 24, 3)]
+        assert all(len(set(point)) == 1 for point in points)
+        assert points != sorted(points), "a single repetition too is in no order that drift could follow"
+        systems = {tuple(cells[index][0] for index in block[at : at + 3]) for at in range(0, 24, 3)}
+        assert len(systems) > 1
+    assert blocks[0] != blocks[1]
+
+
 def test_seeds_differ_by_label_and_do_not_change() -> None:
     assert derive(1, "a") != derive(1, "b") != derive(2, "a")
     assert derive(2018, "rabbitmq-r1") == 7131085255083806446
+
+
+def test_every_component_publishes_at_a_port_of_its_own() -> None:
+    workload = {"clients": {"edge-a": 1}, "servers": {"core": 1}}
+    sites = ["core", "edge-a", "edge-b"]
+    made = plan({"kind": "router", "at": sites, "publish": {5672: 25672}}, workload)
+    ports = [node.publish for node in made.lab.nodes if node.role == "bus"]
+    assert ports == [((5672, 25672),), ((5672, 25673),), ((5672, 25674),)]
+    assert not any(node.publish for node in made.lab.nodes if node.role == "host")
+    for publish, says in (({5672: 65534}, "65536, and there is none"), ({5672: 9000, 80: 9001}, "that is taken")):
+        with pytest.raises(Impossible, match=says):
+            plan({"kind": "router", "at": sites, "publish": publish}, workload)

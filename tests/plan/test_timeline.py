@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ def test_what_does_not_fit_the_topology_or_the_load(fields: dict[str, Any], at: 
         ({"link": "ab", "set": {"loss": "101%"}}, "at most 100%"),
         ({"link": "ab", "set": {"rtt": "1s"}, "from": "a"}, "no round trip"),
         ({"link": "ab", "ramp": {"rtt": "1s"}}, "a ramp takes time"),
+        ({"link": "ab", "ramp": {"burst_loss": {"mean": "1%", "length": 5}}, "over": "1s"}, "bursts are not reached"),
         ({"link": "ab", "set": {"rtt": "1s"}, "over": "1s"}, "only a ramp"),
         ({"link": "ab", "partition": True, "for": 0}, "lasts some time"),
         ({"link": "ab", "partition": True, "every": "5s"}, "for good cannot happen again"),
@@ -268,6 +270,50 @@ def test_a_scenarios_timeline_is_planned_and_its_faults_have_lines(tmp_path: Pat
         with pytest.raises(BadFile) as caught:
             plan_run(load_scenario(path))
         assert f"{path}:14: {says}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "at", "says"),
+    [
+        ({"link": "ab", "set": {"queue": "1MiB"}}, (0, "set", "queue"), "needs a rate"),
+        ({"link": "ab", "set": {"reorder": True}}, (0, "set", "reorder"), "nothing is reordered"),
+        ({"link": "all", "set": {"distribution": "pareto"}}, (0, "set", "distribution"), "shape of the jitter"),
+        ({"link": "ab", "ramp": {"rate": "1mbit"}, "over": "5s"}, (0, "ramp", "rate"), "step by step from none"),
+        ({"link": "up", "set": {"rtt": "200ms"}}, (0, "set", "rtt"), "d -> a is one direction alone"),
+        ({"site": "d", "ramp": {"rtt": "200ms"}, "over": "5s"}, (0, "ramp", "rtt"), "d -> a is one direction alone"),
+    ],
+)
+def test_what_would_change_nothing_or_half_a_link(fields: dict[str, Any], at: tuple[Any, ...], says: str) -> None:
+    links = (*LINKS, LinkPlan("up", "d", "a", BASE))
+    (fault,) = timeline_faults([LinkEvent.model_validate({"at": "1s", **fields})], links, [*SITES, "d"], 100)
+    assert fault.at == at
+    assert says in fault.what
+
+
+def test_what_is_in_force_by_then_counts() -> None:
+    rated = event(at="1s", link="ab", set={"rate": "10mbit", "jitter": "1ms"}, lasts="20s")
+    queue = event(at="5s", link="all", set={"queue": "1MiB", "reorder": True})
+    ramp = event(at="5s", link="ab", ramp={"rate": "1mbit"}, over="5s")
+    assert timeline_faults([rated, queue, ramp], LINKS, SITES, 100) == []
+    assert timeline_faults([event(at="1s", link="ab", set={"queue": "1MiB", "rate": "1mbit"})], LINKS, SITES, 100) == []
+    late = event(at="30s", link="ab", ramp={"rate": "1mbit"}, over="5s")
+    assert [fault.at for fault in timeline_faults([rated, late], LINKS, SITES, 100)] == [(1, "ramp", "rate")]
+
+
+def test_many_short_partitions_are_planned_at_once() -> None:
+    often = event(at="0s", link="ab", partition=True, lasts="100us", every="20ms")
+    began = time.process_time()
+    assert timeline_faults([often], LINKS, SITES, 61) == []
+    assert len(expand([often], LINKS, 61)) == 2 * 2 * 3050
+    assert time.process_time() - began < 5  # it took twenty seconds
+
+
+def test_more_changes_than_anyone_could_carry_out() -> None:
+    often = event(at="0s", link="all", partition=True, lasts="100us", every="1ms")
+    once = event(at="0s", link="ab", set={"rtt": "200ms"})
+    (fault,) = timeline_faults([once, often], LINKS, SITES, 60)
+    assert fault.at == (1,)
+    assert fault.what == "the timeline changes links 480,002 times, 480,000 of them by this event"
 
 
 def test_every_link_in_turn() -> None:

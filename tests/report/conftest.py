@@ -38,6 +38,18 @@ def compare_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The page of a run of eight systems with long names, and its comparison."""
+    names = tuple(f"oslo.messaging-14.{at}.3-behind-a-central-broker" for at in range(8))
+    made = Made(seconds=3, warmup_s=1, rate=20, repetitions=2, systems=names, run_spread=0.03, stand_in=False)
+    directory = tmp_path_factory.mktemp("crowded")
+    run = make_run(directory, made)
+    path = directory / "report.html"
+    path.write_text(run_page(examine(load_run(run))), encoding="utf-8")
+    return path, compare_runs([run], into=directory).html
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Headless Chromium with a profile of its own, offline."""
     options = webdriver.ChromeOptions()

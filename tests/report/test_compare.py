@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from harness.analysis.comparison import compare
 from harness.errors import BadInput
 from harness.report.answer import answer
 from harness.report.compare_page import compare_answer, compare_page, compare_runs
-from harness.report.compare_text import compare_tables
-from harness.report.compared import Comparison, compare_findings, compare_systems
+from harness.report.compare_text import compare_tables, contrast_sentences, phrase, too_few
+from harness.report.compared import Comparison, Contrast, MetricEffect, compare_findings, compare_systems
 from harness.report.examine import examine
 from harness.report.findings import Findings
+from harness.report.metrics import Metric
 from harness.report.terminal import print_report
 from harness.store.run import load_run
 from tests.store.made import Made, make_run
@@ -82,7 +85,9 @@ def test_one_repetition_gives_figures_and_no_verdict(tmp_path: Path) -> None:
     assert compare_systems(found) is None
     comparison = compare_findings([found])
     assert {e.effect.verdict for e in comparison.contrasts[0].effects} == {"inconclusive"}
-    assert any("one repetition gives no verdict" in text for text in compare_answer(comparison, [found]).sentences)
+    said = compare_answer(comparison, [found])
+    assert any("one repetition gives no verdict" in text for text in said.sentences)
+    assert any(text.startswith("One repetition") and "5 are a fair start" in text for text in said.warnings)
 
 
 def test_what_differs_in_more_is_refused_by_name_and_allowed_by_name(tmp_path: Path, small: Findings) -> None:
@@ -141,4 +146,88 @@ def test_runs_by_path(tmp_path: Path) -> None:
     assert "amqp1 against rabbit" in published.markdown.read_text()
     page = published.html.read_text()
     assert "forest" in page
-    assert f"harness compare results/made/{path.name} --axis system --baseline rabbit --tolerance 5" in page
+    assert f"harness compare {path} --axis system --baseline rabbit --tolerance 5" in page
+
+
+def test_the_command_that_compares_again_names_the_parts_that_may_differ(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, replace(SMALL, systems=("rabbit",), rate=rate, repetitions=2)) for rate in (20, 40)]
+    parts = [f"workload {name}" for name in ("remote-call", "local-call", "events")]
+    page = unescape(compare_runs(runs, into=tmp_path, allow=parts).html.read_text())
+    assert "--allow 'workload remote-call' --allow 'workload local-call' --allow 'workload events'" in page
+
+
+def found(unit: str, low: float, effect: float, high: float) -> MetricEffect:
+    """A made difference whose interval is known."""
+    metric = Metric("recovery", "call", "figure", unit, scale="difference", tolerance=0.5)
+    made = replace(compare([1.0, 2.0], [1.0, 2.0], paired=False, scale="difference"), detectable=0.34)
+    return MetricEffect(metric, replace(made, effect=effect, low=low, high=high))
+
+
+@pytest.mark.parametrize(
+    ("effect", "words", "detectable"),
+    [
+        (found("s", 9.74, 10.0, 10.3), "+10.0 s [9.74, 10.3]", "0.340 s"),
+        (found("s", -2000.0, -1030.0, -60.0), "-1,030 s [-2,000, -60.0]", "0.340 s"),
+        (found("share", -0.005, -0.004, -0.003), "-0.400 points [-0.500, -0.300]", "34.0 points"),
+    ],
+)
+def test_differences_are_in_the_unit_of_their_metric(effect: MetricEffect, words: str, detectable: str) -> None:
+    assert phrase(effect) == words
+    contrast = Contrast("a", "b", "", False, (2, 2), (effect,))
+    (table,) = compare_tables(Comparison("run", ("a", "b"), (contrast,), 0.05, ()))
+    shown = dict(zip([column.key for column in table.shown], next(table.texts()), strict=True))
+    assert shown["detectable_text"] == detectable
+
+
+def test_a_narrow_terminal_has_verdict_and_effect_of_two_runs(tmp_path: Path) -> None:
+    runs = [look(tmp_path, replace(SMALL, systems=("rabbit",), seed=seed)) for seed in (1, 2)]
+    comparison = compare_findings(runs)
+    out = io.StringIO()
+    print_report(compare_answer(comparison, runs), compare_tables(comparison), Console(file=out, width=80))
+    (contrast,) = comparison.contrasts
+    table = out.getvalue()[out.getvalue().index(f"B = {contrast.b}") :]
+    assert f"A = {contrast.a}" in " ".join(table.split())
+    assert table.count("inconclusive") + table.count("equivalent") == len(contrast.effects)
+    assert "…" not in table
+    row = next(line for line in table.splitlines() if line.startswith("  p50, ms"))
+    assert len(row.split("  ")) >= 5
+
+
+def contrast(*effects: MetricEffect, repetitions: int = 5) -> Contrast:
+    """A made contrast."""
+    return Contrast("a", "b", "", False, (repetitions, repetitions), effects)
+
+
+NARROW = found("s", 9.74, 10.0, 10.3)
+OPEN = MetricEffect(NARROW.metric, replace(NARROW.effect, verdict="inconclusive", needed=12))
+HOPELESS = MetricEffect(NARROW.metric, replace(NARROW.effect, verdict="inconclusive", needed=None))
+LACKING = MetricEffect(NARROW.metric, compare([1.0], [1.0, 2.0], paired=False, scale="difference"))
+
+
+def test_what_was_not_measured_is_not_said_to_vary_too_much() -> None:
+    said = " ".join(contrast_sentences(contrast(OPEN, LACKING)))
+    assert "inconclusive in 1, too few values in 1" in said
+    assert "1 metric is open: to find a difference as large as the tolerance takes about 12 repetitions." in said
+    assert "Fewer than two runs of a side have figure of call" in said
+    assert "1,000" not in said
+    assert "more than 1,000 for 1" in " ".join(contrast_sentences(contrast(OPEN, HOPELESS)))
+    assert "more than 1,000 repetitions" in " ".join(contrast_sentences(contrast(HOPELESS)))
+    (table,) = compare_tables(Comparison("run", ("a", "b"), (contrast(LACKING),), 0.05, ()))
+    shown = dict(zip([column.key for column in table.shown], next(table.texts()), strict=True))
+    assert shown["verdict"] == "too few values"
+    assert shown["why"]
+
+
+def test_too_few_repetitions_are_warned_of_with_how_many_would_do() -> None:
+    assert too_few([contrast(OPEN)]) == []
+    assert "5 are a fair start" in too_few([contrast(NARROW, repetitions=2)])[0], "also where nothing is open"
+    (said,) = too_few([contrast(OPEN, HOPELESS), contrast(OPEN, repetitions=3)])
+    assert said.startswith("3 repetitions tell only roughly")
+    assert "half of the metrics that are open take about 12" in said
+
+
+def test_another_axis_does_not_overwrite_the_first_comparison(tmp_path: Path) -> None:
+    path = make_run(tmp_path, replace(SMALL, repetitions=2))
+    first, second = compare_runs([path], into=tmp_path), compare_runs([path], into=tmp_path, axis="system")
+    assert (first.html.name, second.html.name) == ("compare.html", "compare-system.html")
+    assert "harness compare" in first.markdown.read_text().split("## To do it again")[1]

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 
 from harness.analysis.student import interval_of_logs
+from harness.report.compare_page import compare_page, sweeps
 from harness.report.compared import compare_findings
 from harness.report.examine import examine
 from harness.report.export import export_comparison, export_run
 from harness.report.findings import Findings, LinkFinding
 from harness.report.page import table_html
 from harness.report.plots.doses import dose_plots
+from harness.report.plots.forest import forest_plots
+from harness.report.plots.site_map import site_map
 from harness.report.plots.sweep import sweep_plots
 from harness.report.run_page import run_page
 from harness.report.tables import link_table, resource_table
@@ -30,12 +33,30 @@ from tests.store.made import Made, fill, make_run, plans
 ROOT = Path(__file__).parents[2]
 
 
-def swept(results: Path, points: list[dict[str, Any]], *, repetitions: int = 1) -> Findings:
+def swept(
+    results: Path,
+    points: list[dict[str, Any]],
+    *,
+    repetitions: int = 1,
+    systems: tuple[str, ...] = ("rabbit", "amqp1"),
+    seconds: int = 3,
+    rate: int = 50,
+) -> Findings:
     """A run over these points, each of which takes longer than the one before."""
     cells = [
         (replace(plan, id=f"{plan.id}-{at}", order=plan.order + 100 * at), made)
         for at, point in enumerate(points)
-        for made in [Made(seconds=3, point=point, repetitions=repetitions, run_spread=0.03, overhead_ms=2.0 + at)]
+        for made in [
+            Made(
+                seconds=seconds,
+                rate=rate,
+                point=point,
+                repetitions=repetitions,
+                systems=systems,
+                run_spread=0.03,
+                overhead_ms=2.0 + at,
+            )
+        ]
         for plan in plans(made)
     ]
     with RunWriter.create(results, "made", resolved="{}", cells=[plan for plan, _ in cells]) as run:
@@ -86,8 +107,59 @@ def test_a_png_has_the_colours_of_light_paper(findings: Findings, tmp_path: Path
 
 def test_a_comparison_can_be_taken_along(tmp_path: Path) -> None:
     run = examine(load_run(make_run(tmp_path, Made(seconds=3, repetitions=2))))
-    names = {path.name for path in export_comparison(compare_findings([run]), tmp_path / "files")}
+    names = {path.name for path in export_comparison(compare_findings([run]), [run], tmp_path / "files")}
     assert {"forest-0l.svg", "forest-0l.png", "contrast-0.csv"} <= names
+
+
+def test_a_comparison_shows_every_sweep_and_says_whose(tmp_path: Path) -> None:
+    points = [{"clients": 1}, {"clients": 5}]
+    runs = [swept(tmp_path / name, points, systems=("rabbit",), repetitions=2) for name in "ab"]
+    comparison = compare_findings(runs)
+    page = compare_page(comparison, runs)
+    plots = sweeps(runs)
+    assert len({plot.id for plot in plots}) == len(plots) == 2 * len(runs[0].pair_order)
+    for plot, findings in zip(plots, [run for run in runs for _ in run.pair_order], strict=True):
+        assert findings.run in plot.title
+        assert findings.run in plot.description
+        assert plot.svg in page
+    names = {path.name for path in export_comparison(comparison, runs, tmp_path / "files")}
+    assert {f"{plot.id}.png" for plot in plots} <= names
+
+
+def test_forest_plots_name_their_point_and_what_they_leave_out(tmp_path: Path) -> None:
+    found = swept(tmp_path, [{"clients": 1}, {"clients": 5}], repetitions=2)
+    comparison = compare_findings([found], axis="system")
+    plots = forest_plots(comparison)
+    assert len({plot.title for plot in plots}) == len(plots) == 4
+    assert "clients 5" in plots[-1].title
+    assert "clients 5" in plots[-1].description
+    contrast = comparison.contrasts[0]
+    latency = [e for e in contrast.effects if e.metric.kind == "latency"]
+    many = replace(comparison, contrasts=(replace(contrast, effects=tuple(latency * 3)),))
+    (plot,) = forest_plots(many)
+    told = f"24 of {3 * len(latency)} shown"
+    assert told in plot.description
+    assert told in plot.svg
+
+
+def test_line_and_band_of_a_sweep_are_one_statistic(tmp_path: Path) -> None:
+    """The geometric mean of the runs lies within their interval, which the pooled percentile need not do."""
+    found = swept(tmp_path, [{"clients": 1}, {"clients": 5}], systems=("rabbit",), repetitions=3)
+    skewed = tuple(replace(f, run_p50_ms=(100.0, 100.0, 800.0)) for f in found.pairs)
+    plot = sweep_plots(replace(found, pairs=skewed))[0]
+    low, high = interval_of_logs([100.0, 100.0, 800.0])
+    assert f"p50 200 [{low:.1f}, {high:,.0f}]" in plot.description
+    assert ">clients per placement" in plot.svg
+
+
+def test_the_map_counts_agents_over_all_points(findings: Findings) -> None:
+    first = findings.cells[0]
+    client = next(index for index, agent in first.agents.items() if agent.role == "client")
+    site = first.agents[client].site
+    fewer = replace(first, agents={index: agent for index, agent in first.agents.items() if index != client})
+    chart = site_map(replace(findings, cells=(fewer, *findings.cells[1:])))
+    assert chart is not None
+    assert f"{site}: router (amqp1), 2 to 3 clients" in chart.description
 
 
 @pytest.mark.parametrize(
@@ -118,10 +190,18 @@ def test_percentiles_along_every_axis(
 
 def test_a_sweep_with_repetitions_shows_intervals(tmp_path: Path) -> None:
     plots = sweep_plots(swept(tmp_path, [{"clients": 1}, {"clients": 5}], repetitions=3))
-    assert "band: 95 %" in plots[0].svg
+    assert "band:\u00a095\u00a0%" in plots[0].svg
     logs = np.log([10.0, 11.0, 12.0])
     reach = 4.302653 * logs.std(ddof=1) / 3**0.5  # Student's t with two degrees of freedom, 97.5 %
     assert np.log(interval_of_logs([10.0, 11.0, 12.0])) == pytest.approx([logs.mean() - reach, logs.mean() + reach])
+
+
+def test_a_campaign_makes_a_page_small_enough_to_forward(tmp_path: Path) -> None:
+    """Two systems at four points, five times over: one repetition is made, the others are like it."""
+    found = swept(tmp_path, [{"clients": 2**at} for at in range(4)], seconds=60, rate=5)
+    cells = tuple(replace(cell, id=f"{cell.id}-{r}", repetition=r) for cell in found.cells for r in range(1, 6))
+    assert len(cells) == 40
+    assert len(run_page(replace(found, cells=cells, repetitions=5)).encode()) <= 2 << 20
 
 
 def test_links_are_held_against_what_was_declared_then(findings: Findings) -> None:

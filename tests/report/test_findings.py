@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.report import numbers
 from harness.report.answer import answer
 from harness.report.examine import examine
 from harness.report.findings import Findings, point_texts
 from harness.report.markdown import run_markdown
+from harness.report.provenance import provenance
 from harness.report.publish import publish_run
 from harness.report.run_page import run_page
-from harness.report.tables import run_tables
-from harness.report.terminal import print_findings
+from harness.report.tables import Column, Table, run_tables
+from harness.report.terminal import print_findings, print_table
+from harness.store import facts
 from harness.store.run import load_run
 from harness.store.writer import RunWriter
 from tests.store.made import Made, fill, make_run, plans
@@ -178,3 +181,83 @@ def test_a_sweep_is_read_in_its_natural_order(tmp_path: Path) -> None:
 )
 def test_points_have_short_names(point: dict[str, object], texts: list[str]) -> None:
     assert point_texts(point) == texts
+
+
+def test_what_expired_or_is_unaccounted_for_is_not_called_arrived(findings: Findings) -> None:
+    def changed(expired: int = 0, unaccounted: int = 0) -> Findings:
+        cells = []
+        for cell in findings.cells:
+            rows = [replace(row, lost=0, duplicated=0, failed=0, failures={}) for row in cell.ledger.rows]
+            rows[0] = replace(rows[0], expired=expired, unaccounted=unaccounted)
+            cells.append(replace(cell, ledger=replace(cell.ledger, rows=tuple(rows))))
+        return replace(findings, cells=tuple(cells))
+
+    def delivery(found: Findings) -> str:
+        return next(s for s in answer(found).sentences if s.startswith(("All ", "Delivery: ")))
+
+    assert "exactly once" in delivery(changed())
+    said = delivery(changed(expired=3, unaccounted=1))
+    assert "3 messages expired and 1 message unaccounted for" in said
+    assert "exactly once" not in said
+    shown = {t.id: [c.name for c in t.shown] for t in run_tables(changed(expired=3))}["delivery"]
+    assert "Expired" in shown
+    assert "Unaccounted for" not in shown
+
+
+def test_a_narrow_terminal_wraps_words_and_keeps_every_column() -> None:
+    columns = (
+        Column("Subject", "subject"),
+        Column("Metric", "metric"),
+        Column("Effect", "effect"),
+        Column("Above floor, ms", "above_ms", numbers.ms),
+    )
+    rows = (("all clients " * 9, "slowest return to rate, s", "+10.0 s [9.74, 10.3]", 12345.0),)
+    out = io.StringIO()
+    print_table(Table("made", "one run against another " * 4, "", columns, rows, lead=1), Console(file=out, width=46))
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= 46 for line in lines)
+    text = " ".join(out.getvalue().split())
+    assert text.count("one run against another") == 4
+    assert text.count("all clients") == 9
+    assert all(
+        word in text for word in ("slowest", "return", "rate, s", "+10.0", "[9.74,", "10.3]", "12,345", "floor,")
+    )
+    assert "…" not in text
+
+
+def test_headings_carry_their_units(findings: Findings) -> None:
+    text = " ".join(terminal(findings, 200).split())
+    assert all(heading in text for heading in ("Floor, ms", "p50, ms", "RSS at end, MiB", "Declared, ms", "Max, ms"))
+
+
+def test_a_bus_of_many_processes_has_its_total(findings: Findings) -> None:
+    table = next(table for table in run_tables(findings) if table.id == "resources")
+    keys = [column.key for column in table.columns]
+    for row in table.rows:
+        total, median, count = (row[keys.index(k)] for k in ("anonymous_mib_all", "anonymous_mib_end", "processes"))
+        assert total == pytest.approx(median * count, rel=0.2)
+
+
+def test_points_of_a_sweep_are_no_systems(findings: Findings) -> None:
+    (rabbit, *_), page = findings.systems, run_page(findings)
+    assert "2 systems, 1 repetition." in page
+    points = tuple(replace(rabbit, point={"clients": clients}) for clients in (1, 4, 16))
+    assert "1 system at 3 points, 1 repetition." in run_page(replace(findings, systems=points, pairs=(), cells=()))
+
+
+def test_the_command_that_runs_it_again_has_its_place_and_its_lax_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made(seconds=3)
+    with RunWriter.create(tmp_path / "elsewhere", "made", resolved="{}", cells=plans(made), run_id="one") as run:
+        run.set(facts.LAX_LINKS, True)
+        run.finish("complete")
+    monkeypatch.chdir(tmp_path)
+    again = provenance(load_run(Path("elsewhere/made/one")))["Run"]["to run it again"]
+    assert again == "harness run elsewhere/made/one/scenario.resolved.yaml --lax-links"
+
+
+def test_markdown_has_the_failures_and_the_command(findings: Findings) -> None:
+    text = run_markdown(findings)
+    assert "## Failures by kind" in text
+    assert f"```sh\n{findings.provenance['Run']['to run it again']}\n```" in text

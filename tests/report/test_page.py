@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -41,6 +45,24 @@ def js(page: webdriver.Chrome, code: str) -> Any:
     return page.execute_script(f"return {code}")
 
 
+#: Texts that leave the drawing, and pairs of texts that overlap by more than their descenders.
+MISPLACED_TEXTS = """[...document.querySelectorAll('.plot svg')].flatMap(svg => {
+    const frame = svg.getBoundingClientRect(), found = [];
+    const texts = [...svg.querySelectorAll('text')].map(text => {
+        const box = text.getBoundingClientRect();
+        return [text.textContent.trim(), box.left, box.right, box.top + box.height / 4, box.bottom - box.height / 4];
+    });
+    texts.forEach(([name, left, right, top, bottom], at) => {
+        if (left < frame.left - 1 || right > frame.right + 1 || top < frame.top || bottom > frame.bottom)
+            found.push(svg.querySelector('title').textContent + ': outside: ' + name);
+        for (const [other, l, r, t, b] of texts.slice(at + 1))
+            if (left < r - 1 && l < right - 1 && top < b && t < bottom)
+                found.push(svg.querySelector('title').textContent + ': ' + name + ' over ' + other);
+    });
+    return found;
+})"""
+
+
 def require_whole(page: webdriver.Chrome, plots: int) -> None:
     """Nothing sticks out, nothing goes wrong, nothing is fetched, and every plot can be read."""
     assert js(page, "document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -57,6 +79,7 @@ def require_whole(page: webdriver.Chrome, plots: int) -> None:
         assert width >= 300
         assert height >= 100
         assert smallest_text >= 8.0
+    assert js(page, MISPLACED_TEXTS) == []
     ids = js(page, "[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
 
@@ -70,6 +93,12 @@ def test_the_comparison_is_whole(comparison: webdriver.Chrome) -> None:
     first = comparison.find_element(By.CSS_SELECTOR, "main > section:first-child")
     assert "Stand-in router: amqp1" in first.text
     assert "amqp1 against rabbit, 3 paired repetitions" in comparison.find_element(By.ID, "answer").text
+
+
+def test_any_number_of_long_names_finds_room(browser: webdriver.Chrome, crowded: tuple[Path, Path]) -> None:
+    for path in crowded:
+        for size in (PHONE, DESK):
+            require_whole(show(browser, path, size), plots=6)
 
 
 def test_the_stand_in_is_announced_before_anything_else(page: webdriver.Chrome) -> None:
@@ -112,9 +141,31 @@ def test_tables_and_plots_can_be_taken_along(page: webdriver.Chrome, findings: F
     row = next(row for row in rows if (row["workload"], row["client_site"], row["system"]) == wanted)
     known = next(f for f in findings.pairs if (f.pair.workload, f.pair.client_site, f.system.name) == wanted)
     assert float(row["p50_ms"]) == known.headline.p50_ms
-    plots = [name for name in links if name and name.endswith(".svg")]
-    assert len(plots) == len(page.find_elements(By.CSS_SELECTOR, ".plot svg"))
-    assert "--paper:#ffffff" in _decode(links[plots[0]])
+
+
+def test_every_plot_is_saved_from_the_page_itself(browser: webdriver.Chrome, page_path: Path, tmp_path: Path) -> None:
+    page = show(browser, page_path, DESK)
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    assert "image/svg+xml;base64" not in page_path.read_text(encoding="utf-8")
+    figures = page.find_elements(By.CSS_SELECTOR, "figure.plot")
+    for figure in figures:
+        kinds = [button.get_attribute("data-as") for button in figure.find_elements(By.TAG_NAME, "button")]
+        assert kinds == ["svg", "png"]
+    for button in figures[0].find_elements(By.TAG_NAME, "button"):
+        page.execute_script("arguments[0].focus()", button)
+        page.switch_to.active_element.send_keys(Keys.ENTER)
+    svg, png = tmp_path / "floor-0.svg", tmp_path / "floor-0.png"
+    for _ in range(100):
+        if svg.exists() and png.exists():
+            break
+        time.sleep(0.1)
+    assert "--paper:#ffffff" in svg.read_text(encoding="utf-8")
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    pixels = (imread(png)[:, :, :3] * 255).round().astype(int)
+    assert pixels.shape[1] == 960
+    assert tuple(pixels[0, 0]) == (255, 255, 255)
+    blue = (np.abs(pixels - _rgb(LIGHT["s0"])).sum(axis=2) < 12).sum()
+    assert blue > 100, "the colours are those of the page"
 
 
 def _decode(address: str | None) -> str:
@@ -145,6 +196,9 @@ def test_prints_whole(browser: webdriver.Chrome, page_path: Path) -> None:
         assert js(page, f"{beyond}.map(e => e.textContent.slice(0, 60))") == []
         assert js(page, "getComputedStyle(document.querySelector('nav')).display") == "none"
         assert js(page, "getComputedStyle(document.documentElement).getPropertyValue('--paper')") == LIGHT["paper"]
+        facts = "[...document.querySelectorAll('details.facts table')]"
+        assert js(page, f"{facts}.length") > 3
+        assert js(page, f"{facts}.filter(t => !t.checkVisibility({{contentVisibilityAuto: true}})).length") == 0
         pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
         assert pdf.startswith(b"%PDF")
     finally:
@@ -153,14 +207,14 @@ def test_prints_whole(browser: webdriver.Chrome, page_path: Path) -> None:
 
 def test_every_plot_and_every_fold_is_reached_by_keyboard(page: webdriver.Chrome) -> None:
     """What can be opened or taken along can be focused, in the order it stands in, and says what it is."""
-    reachable = "[...document.querySelectorAll('a[href], summary, [tabindex]')]"
+    reachable = "[...document.querySelectorAll('a[href], button, summary, [tabindex]')]"
     assert js(page, f"{reachable}.every(e => e.tabIndex >= 0)")
     assert js(page, f"{reachable}.every(e => (e.textContent || e.getAttribute('aria-label')).trim().length > 1)")
     body = page.find_element(By.TAG_NAME, "body")
     for _ in range(12):
         body.send_keys(Keys.TAB)
     focused = page.switch_to.active_element
-    assert focused.tag_name in ("a", "summary", "div")
+    assert focused.tag_name in ("a", "button", "summary", "div")
     width = js(page, "parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
     assert width >= 2, "focus can be seen"
     summary = page.find_element(By.CSS_SELECTOR, ".plot summary")
@@ -174,6 +228,8 @@ def test_tables_say_what_their_cells_belong_to(page: webdriver.Chrome) -> None:
     groups = "[...document.querySelectorAll('tr.group th')]"
     assert js(page, f"{groups}.every(t => t.scope === 'rowgroup')")
     assert js(page, "[...document.querySelectorAll('.scroll')].every(e => e.getAttribute('aria-label'))")
+    rows = "[...document.querySelectorAll('tbody tr:not(.group)')]"
+    assert js(page, f"{rows}.every(r => r.cells[0].tagName === 'TH' && r.cells[0].scope === 'row')")
 
 
 def test_small_enough_to_forward(page_path: Path) -> None:

@@ -24,6 +24,8 @@ from harness.images.choice import debian_base
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
+from harness.runtime.docker import containers
+from harness.runtime.docker.containers import Containers
 from harness.runtime.docker.engine import Engine, connect
 from harness.runtime.docker.labels import Leftover, leftovers, remove
 from harness.runtime.docker.runtime import DockerRuntime
@@ -138,6 +140,40 @@ class TestALab:
         images: Any = lab.facts()["images"]
         assert set(images) == {WAN, "n1", "n2", "n3"}
         assert all(one["id"].startswith("sha256:") for several in images.values() for one in several)
+
+    def test_containers_are_made_of_the_very_images_the_record_names(self, engine: Engine, lab: DockerRuntime) -> None:
+        images: Any = lab.facts()["images"]
+        for about in self.inspected(engine, lab):
+            node = about["Config"]["Labels"]["femdc-harness.node"]
+            recorded = {one["id"] for one in (*images[node], *images[WAN])}
+            assert about["Config"]["Image"] == about["Image"]
+            assert about["Image"] in recorded
+
+
+def test_a_published_port_is_reached_from_this_host_alone(engine: Engine, tmp_path: Path) -> None:
+    if not engine.url.startswith("unix://") or not engine.sets_default_route:
+        pytest.skip("the engine is not on this host, or publishes nothing")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    with DockerRuntime("published", tmp_path / "logs") as lab:
+        lab.open(one_site({"publish": ((8000, port),)}, {}))
+        serve = "import socket; s = socket.create_server(('', 8000)); c = s.accept()[0]; c.sendall(b'here')"
+        lab.start("n1", [lab.python, "-c", serve], log="serve")
+
+        def answer() -> bytes:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5.0) as client:
+                return client.recv(9)
+            return b""
+
+        assert until(lambda: answer() == b"here")
+        bound = [
+            bindings
+            for one in of_run(engine, "published")
+            if one.kind == "container"
+            for bindings in (engine.api.inspect_container(one.id)["HostConfig"]["PortBindings"] or {}).values()
+        ]
+        assert bound == [[{"HostIp": "127.0.0.1", "HostPort": str(port)}]]
 
 
 class TestBadLuck:
@@ -311,6 +347,56 @@ def test_an_engine_that_goes_away_is_one_clear_error(
             if one.kind == kind:
                 remove(engine, one)
     assert of_run(engine, "cut-off") == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_next_lab_of_a_run_removes_what_one_left_while_the_engine_was_away(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not engine.url.startswith("unix://"):
+        pytest.skip("the engine is not behind a Unix socket")
+    monkeypatch.setattr(containers, "_BACK_S", 0.0)
+    relay = Relay(tmp_path / "relay.sock", engine.url)
+
+    def cut_off() -> None:
+        with DockerRuntime("campaign", tmp_path / "first") as lab:
+            lab.open(one_site({}))
+            relay.cut()
+
+    with monkeypatch.context() as patch:
+        patch.setenv("DOCKER_HOST", relay.url)
+        with pytest.raises(LabFailure, match="could be removed"):
+            cut_off()
+    gc.collect()  # the client library does not close sockets whose connection was refused
+    left = {one.id for one in of_run(engine, "campaign")}
+    assert left
+    beside = Containers(engine, "campaign", "beside")
+    request = {"Name": beside.name("x"), "Labels": beside.labels(), "IPAM": {"Config": [{"Subnet": "10.199.9.0/24"}]}}
+    beside.network(request)
+    try:
+        with DockerRuntime("campaign", tmp_path / "next") as lab:
+            lab.open(one_site({}))
+            found = of_run(engine, "campaign")
+            assert not left & {one.id for one in found}
+            assert beside.name("x") in {one.name for one in found}, "what is under way stays"
+    finally:
+        assert beside.remove() == []
+    assert of_run(engine, "campaign") == []
+
+
+def test_an_engine_that_is_soon_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[list[Leftover] | LabFailure] = [LabFailure("away"), LabFailure("away"), []]
+
+    def asked(*_: object, **__: object) -> list[Leftover]:
+        answer = answers.pop(0)
+        if isinstance(answer, LabFailure):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(containers, "leftovers", asked)
+    nobody: Any = None
+    assert Containers(nobody, "run", "lab").remove() == []
+    assert not answers
 
 
 def test_a_killed_harness_leaves_what_cleanup_removes(engine: Engine, tmp_path: Path) -> None:

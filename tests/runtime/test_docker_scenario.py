@@ -83,9 +83,20 @@ def test_limits_are_refused_where_nothing_can_keep_them(tmp_path: Path) -> None:
     assert "cannot limit" in done.stderr
 
 
+def test_ports_are_not_published_where_nothing_can(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(
+        SCENARIO.replace("cpus: 1.5, memory: 1GiB", "publish: {15672: 15672}").replace("hosts: {memory: 512MiB}\n", "")
+    )
+    done = harness("run", scenario, "--runtime", "local", "--results", tmp_path)
+    assert done.returncode == 2
+    assert "cannot publish ports of node 'broker-core'" in done.stderr
+
+
 def test_doctor_says_what_this_machine_can_do() -> None:
     done = harness("doctor", "scenarios/quickstart.yaml", "--json")
     found = {one["what"]: one for one in json.loads(done.stdout)}
     assert done.returncode == 0, done.stderr
     assert {"kernel", "memory", "runtime local", "runtime docker", "disk for results"} <= set(found)
     assert all(one["remedy"] for one in found.values() if one["state"] == "missing")
+    assert {"docker: links by nfqueue", "docker: traffic between sites"} <= set(found) or "docker: links" in found

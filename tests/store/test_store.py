@@ -89,8 +89,37 @@ def test_the_ledger_counts_what_was_made(made_run: Path) -> None:
     assert (ledger["accepted"] == ledger["delivered"] + ledger["lost"]).all()
 
 
+def test_every_frame_says_where_in_the_sweep_its_rows_are(tmp_path: Path) -> None:
+    run = harness.load_run(make_run(tmp_path, Made(seconds=2, point={"clients": 4, "at": {"core": 1}, "pattern": "x"})))
+    for frame in (run.cells, run.latency, run.deliveries, run.delivery, run.memory):
+        assert set(frame["clients"]) == {4}
+        assert frame["clients"].dtype.kind == "i"
+        assert set(frame["at"]) == {"core: 1"}
+    assert list(run.latency.columns[:5]) == ["cell", "system", "repetition", "clients", "at"]
+    assert "x" not in set(run.latency["pattern"]), "the pattern of each workload, also in a sweep over it"
+    assert list(run.operations(["clients", "seq"]).columns) == ["clients", "seq"]
+    with pytest.raises(BadInput, match="no column colour"):
+        run.operations(["colour"])
+
+
+def test_rows_that_do_not_count_can_be_told_from_those_that_do(tmp_path: Path) -> None:
+    made = Made(seconds=2)
+    cells = plans(made)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=cells) as writer:
+        for at, plan_ in enumerate(cells):
+            with writer.cell(plan_) as cell:
+                fill(cell, plan_, made, tmp_path)
+                cell.finish("valid" if at else "invalid", [] if at else ["links: packets were released late"])
+        writer.finish("complete")
+    run = harness.load_run(writer.path)
+    for frame in (run.delivery, run.memory):
+        assert set(frame.loc[frame["cell"] == cells[0].id, "state"]) == {"invalid"}
+        assert set(frame.loc[frame["cell"] == cells[1].id, "state"]) == {"valid"}
+
+
 def test_memory_has_units_and_sites(made_run: Path) -> None:
     memory = harness.load_run(made_run).memory
+    assert {"rss_bytes", "pss_bytes", "uss_bytes", "anonymous_bytes"} < set(memory.columns)
     assert memory["t_s"].min() == 0.0
     assert memory["t_s"].max() == 12.0
     assert set(memory["role"]) == {"client", "server", "bus"}

@@ -110,10 +110,8 @@ class Echo:
                     flight.record(sequence, (sent, there, back, arrived))
                 flight.warm = True
 
-    def probe(
-        self, targets: Sequence[Mapping[str, Any]], count: int, spacing_s: float, size: int, wait_s: float
-    ) -> None:
-        """Send `count` echoes of `size` bytes to every target, `spacing_s` apart, and wait `wait_s` for the last ones.
+    def probe(self, targets: Sequence[Mapping[str, Any]], count: int, size: int, wait_s: float) -> None:
+        """Send `count` echoes of `size` bytes to every target, its "spacing_s" apart, and wait `wait_s` for the last.
 
         First one echo at a time goes to each target until one comes back (at most wait_s + 1 s), so that address
         resolution does not count as distance. Results are in `flights`.
@@ -127,16 +125,15 @@ class Echo:
                     self._ask(number, _WARM_UP, padding)
             self._listen_until(time.monotonic() + _WARM_UP_EVERY_S, until_warm=True)
         start = time.monotonic()
-        schedule = [
-            (start + spacing_s * number / max(1, len(targets)), number, 0) for number in range(len(self._flights))
-        ]
+        spacings = [float(target["spacing_s"]) for target in targets]
+        schedule = [(start + spacing_s * n / max(1, len(targets)), n, 0) for n, spacing_s in enumerate(spacings)]
         heapq.heapify(schedule)
         while schedule:
             due, number, sequence = heapq.heappop(schedule)
             self._listen_until(due)
             self._ask(number, sequence, padding)
             if sequence + 1 < count:
-                heapq.heappush(schedule, (due + spacing_s, number, sequence + 1))
+                heapq.heappush(schedule, (due + spacings[number], number, sequence + 1))
         end = time.monotonic() + wait_s
         while time.monotonic() < end and any(-1 in flight.round_trips_ns for flight in self._flights):
             self._listen_until(min(end, time.monotonic() + 0.02))

@@ -1,10 +1,11 @@
 """The prober as a process: one JSON object per line on stdin, one answer per line on stdout.
 
     (at start)                                                       -> {"ready", "udp", "tcp", "clock", "congestion"}
-    {"op": "probe", "targets": [{"address", "port"}], "count", "spacing_s", "size", "wait_s"}
+    {"op": "probe", "targets": [{"address", "port", "spacing_s"}], "count", "size", "wait_s"}
                                                                      -> {"flights": [...]}
-    {"op": "sink", "timeout_s"}                                      -> {"bytes", "seconds", "connections"}
-    {"op": "send", "address", "port", "seconds", "congestion", "timeout_s"}  -> {"connect_s", "congestion"}
+    {"op": "sink", "timeout_s"}                    -> {"bytes", "seconds", "connections", "steady_bytes_per_s"}
+    {"op": "send", "address", "port", "seconds", "congestion", "timeout_s"}
+                                                                     -> {"connect_s", "congestion", "segment_bytes"}
 
 While it has nothing to do it answers echoes. The first argument is the address family, 4 or 6. End of stdin ends it.
 """
@@ -43,7 +44,7 @@ def _congestion() -> str:
 def _carry_out(request: Mapping[str, Any], echo: Echo, sink: Sink) -> dict[str, Any]:
     operation = request.get("op")
     if operation == "probe":
-        echo.probe(request["targets"], request["count"], request["spacing_s"], request["size"], request["wait_s"])
+        echo.probe(request["targets"], request["count"], request["size"], request["wait_s"])
         return {"flights": [flight.report() for flight in echo.flights]}
     if operation == "sink":
         return sink.receive(request["timeout_s"])

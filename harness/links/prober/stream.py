@@ -10,6 +10,7 @@ __all__ = ["Sink", "send"]
 
 _CHUNK = 1 << 18
 _TCP_CONGESTION = 13
+_MARK_EVERY_S = 0.01
 
 
 class Sink:
@@ -29,15 +30,17 @@ class Sink:
         """Read one connection to its end: bytes, and seconds from its first byte to its last.
 
         Returns:
-            {"bytes", "seconds", "connections"}; connections is 0 if none came within timeout_s.
+            {"bytes", "seconds", "connections", "steady_bytes_per_s"}; connections is 0 if none came within timeout_s.
+            The steady rate is that of the latter half of the time, when the flow has found its pace.
         """
         self._socket.settimeout(timeout_s)
         try:
             connection = self._socket.accept()[0]
         except socket.timeout:
-            return {"bytes": 0, "seconds": 0.0, "connections": 0}
+            return {"bytes": 0, "seconds": 0.0, "connections": 0, "steady_bytes_per_s": 0.0}
         total = 0
         first = last = 0.0
+        marks: list[tuple[float, int]] = []
         buffer = bytearray(_CHUNK)
         with connection:
             connection.settimeout(timeout_s)
@@ -50,16 +53,21 @@ class Sink:
                     if not total:
                         first = last
                     total += size
+                    if not marks or last - marks[-1][0] >= _MARK_EVERY_S:
+                        marks.append((last, total))
             except OSError:
                 pass
-        return {"bytes": total, "seconds": last - first, "connections": 1}
+        at, before = next((mark for mark in marks if mark[0] >= (first + last) / 2), (last, total))
+        steady = (total - before) / (last - at) if last > at else 0.0
+        return {"bytes": total, "seconds": last - first, "connections": 1, "steady_bytes_per_s": steady}
 
 
 def send(address: str, port: int, seconds: float, congestion: str | None, timeout_s: float) -> dict[str, Any]:
     """Open a flow and send as much as it takes for so long.
 
     Returns:
-        {"connect_s", "congestion"}: how long opening took, and the congestion control used; {"error"} if it failed.
+        {"connect_s", "congestion", "segment_bytes"}: how long opening took, the congestion control used, and the bytes
+        of a full segment; {"error"} if it failed.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     data = bytes(_CHUNK)
@@ -72,8 +80,9 @@ def send(address: str, port: int, seconds: float, congestion: str | None, timeou
             began = time.monotonic()
             flow.connect((address, port))
             opened = time.monotonic()
+            segment = flow.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
             while time.monotonic() - opened < seconds:
                 flow.send(data)
         except OSError as error:
             return {"error": str(error)}
-        return {"connect_s": opened - began, "congestion": used}
+        return {"connect_s": opened - began, "congestion": used, "segment_bytes": segment}

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from harness.report import numbers
-from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
+from harness.report.plots.canvas import Plot, canvas, colour
 from harness.report.theme import series
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _nines(plot_id: str, title: str, found: Sequence[PairFinding], labels: Seque
         axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
         axes.set_xlim(0, reach * 1.02)
         _scale(axes, "y", [f.grid_ms for f in found])
-        plain_axes(axes, x="percentile (nines axis); dotted: floor", y="milliseconds")
+        drawn.name_axes(x="percentile (nines axis); dotted: floor", y="milliseconds")
         drawn.legend()
     return drawn.plot()
 
@@ -72,17 +72,16 @@ def system_distributions(findings: Findings) -> list[Plot]:
         if not found:
             continue
         said = "Medians: " + "; ".join(f"{f.pair.label} {numbers.ms(f.headline.p50_ms)} ms" for f in found)
-        rows = len(found)
         title = f"{system.label}: all pairs"
-        with canvas(f"ecdf-{at}", title, said, height=230 + 16 * rows, legend_rows=rows) as drawn:
+        with canvas(f"ecdf-{at}", title, said) as drawn:
             for line, f in enumerate(found):
                 token, _, dashes = series(line)
                 axes = drawn.axes
                 axes.plot(f.grid_ms, f.levels, color=colour(token), dashes=dashes or (None, None), label=f.pair.label)
             _scale(drawn.axes, "x", [f.grid_ms for f in found])
             drawn.axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-            plain_axes(drawn.axes, x="milliseconds", y="operations done within")
-            drawn.legend(columns=1)
+            drawn.name_axes(x="milliseconds", y="operations done within")
+            drawn.legend()
         plots.append(drawn.plot())
     return plots
 

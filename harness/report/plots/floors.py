@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import numbers
-from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
+from harness.report.plots.canvas import NAME_ROW, Plot, canvas, colour, lines_of, wrapped
 from harness.report.theme import series
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ __all__ = ["floor_plots"]
 
 _ROW = 17
 _GAP = 10
-#: Room for the names of pairs.
-_NAMES = 62
+#: The most room for the names of pairs.
+_NAMES = 120
 
 
 def floor_plots(findings: Findings) -> list[Plot]:
@@ -41,15 +41,17 @@ def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: F
         for f in found
     )
     measures = " and ".join(dict.fromkeys(f.measure for f in found))
-    height = 106 + len(pairs) * (_GAP + _ROW * len(labels))
-    with canvas(plot_id, f"{workload}: {measures} against the floor", said, height=height, left=_NAMES) as drawn:
+    names = {pair: "\n".join(wrapped(f"{pair.client_site} to\n{pair.server_site or 'any'}", _NAMES)) for pair in pairs}
+    slots = {pair: max(_ROW * sum(f.pair == pair for f in found), NAME_ROW * lines_of(names[pair])) for pair in pairs}
+    height = 12 + sum(slots.values()) + _GAP * (len(pairs) - 1)
+    with canvas(plot_id, f"{workload}: {measures} against the floor", said, height=height) as drawn:
         axes = drawn.axes
-        ticks, names = [], []
-        y = 0.0
+        ticks = []
+        top = 0.0
         for pair in pairs:
             rows = [f for f in found if f.pair == pair]
-            ticks.append(y + _ROW * (len(rows) - 1) / 2)
-            names.append(f"{pair.client_site} to\n{pair.server_site or 'any'}")
+            ticks.append(top + slots[pair] / 2)
+            y = ticks[-1] - _ROW * (len(rows) - 1) / 2
             for f in rows:
                 token, marker, _ = series(labels.index(f.system.label))
                 ink = colour(token)
@@ -60,18 +62,18 @@ def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: F
                 axes.plot([f.floor_ms], [y], color=colour("ink"), marker="|", markersize=11, markeredgewidth=1.6)
                 axes.plot([f.headline.p50_ms], [y], color=ink, marker=marker, markersize=6.5, linestyle="none")
                 y += _ROW
-            y += _GAP
-        axes.set_yticks(ticks, names)
-        axes.set_ylim(y - _GAP - _ROW / 2 + 4, -_ROW / 2 - 4)
+            top += slots[pair] + _GAP
+        axes.set_yticks(ticks, list(names.values()))
+        axes.set_ylim(top - _GAP + 6, -6)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.margins(x=0.03)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        plain_axes(axes, x="", y="milliseconds; mark: p50; line: to p99, or the maximum")
+        drawn.name_axes(x="", y="milliseconds; mark: p50; line: to p99, or the maximum")
         axes.grid(visible=True, axis="x")
         for at, label in enumerate(labels):
             token, marker, _ = series(at)
             axes.plot([], [], color=colour(token), marker=marker, linewidth=1, label=label)
         axes.plot([], [], "|", color=colour("ink"), markersize=11, markeredgewidth=1.6, label="floor")
-        drawn.legend(columns=min(4, len(labels) + 1))
+        drawn.legend()
     return drawn.plot()

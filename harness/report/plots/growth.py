@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report import numbers
-from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
+from harness.report.plots.canvas import Plot, canvas, colour
 from harness.report.theme import series
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ def _plot(plot_id: str, workload: str, found: Sequence[GrowthFinding]) -> Plot:
         loads = sorted({load for one in found for load in one.loads})
         axes.set_xticks(loads, [numbers.count(load) for load in loads], minor=False)
         axes.set_ylim(bottom=0)
-        plain_axes(axes, x=f"{found[0].counted}; ring: knee", y="per second")
+        drawn.name_axes(x=f"{found[0].counted}; ring: knee", y="per second")
         drawn.legend()
     return drawn.plot()

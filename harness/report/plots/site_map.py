@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import FancyBboxPatch
 
 from harness.report import numbers
-from harness.report.plots.canvas import WIDTH, Plot, blank_axes, canvas, colour
+from harness.report.plots.canvas import WIDTH, Plot, canvas, colour, text_width, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ __all__ = ["site_map"]
 _HEIGHT, _TOP = 250.0, 26.0
 _BOX_WIDTH = 116.0
 _LINE = 14.0
+#: More lines than this in a box are too many: systems are counted, and named in words beside the map.
+_MOST_LINES = 6
 _NAMES = {"rabbitmq": "broker", "router": "router"}
 
 
@@ -35,31 +37,35 @@ def site_map(findings: Findings) -> Plot | None:
     )
     residents = {site: _residents(findings, site) for site in findings.sites}
     standing = "; ".join(f"{site}: {', '.join(lines) or 'nothing'}" for site, lines in residents.items())
-    places = _places(findings.sites)
     ways: dict[tuple[str, str], list[LinkFinding]] = {}
     for link in findings.links:
         ways.setdefault((link.a, link.b), []).append(link)
-    lowest = max(places[site][1] + (24 + _LINE * len(lines)) / 2 for site, lines in residents.items())
-    height = lowest + 8
+    written = {site: _written(site, lines) for site, lines in residents.items()}
+    places = _places(findings.sites, max(_height(*lines) for lines in written.values()))
+    short = max(0.0, *(_TOP - places[site][1] + _height(*lines) / 2 for site, lines in written.items()))
+    places = {site: (x, y + short) for site, (x, y) in places.items()}
+    height = max(places[site][1] + _height(*lines) / 2 for site, lines in written.items()) + 8
     description = f"Round-trip times. {said}. {standing}."
     with canvas("map", "Sites and links", description, height=height, wide=True) as drawn:
-        axes = blank_axes(drawn.axes, WIDTH, height)
+        axes = drawn.blank()
         for links in ways.values():
             _link(axes, links, places)
-        for site, lines in residents.items():
-            _site(axes, site, places[site], lines)
+        for site, lines in written.items():
+            _site(axes, places[site], *lines)
     return drawn.plot()
 
 
-def _places(sites: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """The first site at the top, the others around an ellipse."""
+def _places(sites: tuple[str, ...], tallest: float) -> dict[str, tuple[float, float]]:
+    """The first site at the top, the others around an ellipse that leaves room between boxes as high as the tallest."""
     if len(sites) == 1:
         return {sites[0]: (WIDTH / 2, 60.0)}
     places = {}
+    apart = tallest + 44
+    radius = max(_HEIGHT / 2 - 34, apart / 1.5 if len(sites) <= 3 else apart)
     for at, site in enumerate(sites):
         angle = 2 * math.pi * at / len(sites) - math.pi / 2
         x = WIDTH / 2 + (WIDTH / 2 - _BOX_WIDTH / 2 - 2) * math.cos(angle)
-        y = _TOP + _HEIGHT / 2 + (_HEIGHT / 2 - 34) * math.sin(angle)
+        y = _TOP + 34 + radius * (1 + math.sin(angle))
         places[site] = (x, y)
     return places
 
@@ -69,17 +75,39 @@ def _residents(findings: Findings, site: str) -> list[str]:
     for system in findings.systems:
         if site in system.sites and not any(f"({system.name})" in line for line in lines):
             kind = " and ".join(_NAMES.get(kind, kind) for kind in system.kinds)
-            lines.append(f"{kind} ({system.name})")
-    agents = (
-        Counter(a.role for a in findings.cells[0].agents.values() if a.site == site) if findings.cells else Counter()
-    )
-    people = [numbers.plural(agents[role], role) for role in ("client", "server") if agents[role]]
-    return lines + ([", ".join(people)] if people else [])
+            lines += [f"{kind} ({system.name})"]
+    agents = [Counter(a.role for a in cell.agents.values() if a.site == site) for cell in findings.cells]
+    people = [text for role in ("client", "server") if (text := _people(role, [count[role] for count in agents]))]
+    text = ", ".join(people)
+    return lines + ([text] if text and text_width(text, size=10) <= _BOX_WIDTH - 8 else people)
 
 
-def _site(axes: Axes, site: str, place: tuple[float, float], residents: list[str]) -> None:
+def _people(role: str, counts: list[int]) -> str:
+    """ "1 client", or over the cells "1 to 16 clients"."""
+    least, most = min(counts, default=0), max(counts, default=0)
+    return f"{least:,} to {numbers.plural(most, role)}" if least < most else numbers.plural(most, role) if most else ""
+
+
+def _written(site: str, residents: list[str]) -> tuple[list[str], list[str]]:
+    """A site's name and who stands there, as lines that fit into its box."""
+    room = _BOX_WIDTH - 8
+    name = wrapped(site, room, size=12, bold=True)
+    lines = [line for text in residents for line in wrapped(text, room, size=10)]
+    if len(lines) > _MOST_LINES:
+        kinds = Counter(text.partition(" (")[0] for text in residents if text.endswith(")"))
+        counted = [f"{kind} ({numbers.plural(count, 'system')})" for kind, count in kinds.items()]
+        shorter = [*counted, *(text for text in residents if not text.endswith(")"))]
+        lines = [line for text in shorter for line in wrapped(text, room, size=10)]
+    return name, lines
+
+
+def _height(name: list[str], residents: list[str]) -> float:
+    return 10 + _LINE * (len(name) + len(residents))
+
+
+def _site(axes: Axes, place: tuple[float, float], name: list[str], residents: list[str]) -> None:
     x, y = place
-    height = 24 + _LINE * len(residents)
+    height = _height(name, residents)
     top = y - height / 2
     box = FancyBboxPatch(
         (x - _BOX_WIDTH / 2, top),
@@ -91,9 +119,10 @@ def _site(axes: Axes, site: str, place: tuple[float, float], residents: list[str
         linewidth=0.8,
     )
     axes.add_patch(box)
-    axes.text(x, top + 16, site, ha="center", fontsize=12, fontweight="bold")
-    for at, text in enumerate(residents):
-        axes.text(x, top + 31 + _LINE * at, text, ha="center", fontsize=10, color=colour("muted"))
+    for at, text in enumerate(name):
+        axes.text(x, top + 16 + _LINE * at, text, ha="center", fontsize=12, fontweight="bold")
+    for at, text in enumerate(residents, len(name)):
+        axes.text(x, top + 17 + _LINE * at, text, ha="center", fontsize=10, color=colour("muted"))
 
 
 def _link(axes: Axes, links: list[LinkFinding], places: dict[str, tuple[float, float]]) -> None:

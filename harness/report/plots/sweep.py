@@ -10,7 +10,7 @@ import numpy as np
 from harness.analysis.student import interval_of_logs
 from harness.report import numbers
 from harness.report.findings import point_texts
-from harness.report.plots.canvas import Plot, canvas, colour, plain_axes
+from harness.report.plots.canvas import WIDTH, Plot, canvas, colour, wrapped
 from harness.report.theme import series
 
 if TYPE_CHECKING:
@@ -25,19 +25,25 @@ _QUANTITY = re.compile(r"\s*-?\d+(?:\.\d+)?\s*[A-Za-z%/]*\s*")
 _FEWEST = 3
 
 
-def sweep_plots(findings: Findings) -> list[Plot]:
+def sweep_plots(findings: Findings, *, prefix: str = "sweep", of: str = "") -> list[Plot]:
     """One plot per pair of sites and axis with several values: a line per system and per point of the other axes.
 
     An axis that only repeats another one (their values were taken together) is left out.
+
+    Args:
+        findings: of the run.
+        prefix: what the plots' ids begin with.
+        of: the run's name where plots of several runs stand together.
     """
     points = [system.point for system in findings.systems]
     axes = _independent(points)
     plots = []
     for at, pair in enumerate(findings.pair_order):
+        title = f"{pair.label} ({of})" if of else pair.label
         for number, axis in enumerate(axes):
             found = [f for f in findings.pairs if f.pair == pair and axis in f.system.point]
             if len({str(f.system.point[axis]) for f in found}) > 1:
-                plots.append(_plot(f"sweep-{at}-{number}", pair.label, axis, axes, found))
+                plots.append(_plot(f"{prefix}-{at}-{number}", title, axis, axes, found))
     return plots
 
 
@@ -63,31 +69,42 @@ def _plot(plot_id: str, title: str, axis: str, axes_names: Sequence[str], found:
     lines: dict[str, list[PairFinding]] = {}
     for f in found:
         lines.setdefault(_line(f, axis, axes_names), []).append(f)
-    said = f"Against {axis}: " + "; ".join(
-        f"{f.system.label}: p50 {numbers.ms(f.headline.p50_ms)}, p99 {numbers.ms(f.headline.p99_ms)} ms" for f in found
+    said = f"{title}. Against {_name(axis)}, geometric means of the runs' percentiles: " + "; ".join(
+        f"{f.system.label}: p50 {_said(f.run_p50_ms)}, p99 {_said(f.run_p99_ms)} ms" for f in found
     )
     repeated = min(len(f.run_p50_ms) for f in found) >= _FEWEST
-    columns = 2 if len(lines) > 3 or max(map(len, lines)) > 14 else 3
-    rows = -(-len(lines) // columns)
-    with canvas(plot_id, title, said, height=234 + 16 * rows, legend_rows=rows) as drawn:
+    with canvas(plot_id, title, said) as drawn:
         axes = drawn.axes
         for at, (name, own) in enumerate(lines.items()):
             own.sort(key=lambda f: places[str(f.system.point[axis])])
             token, marker, dashes = series(at)
             x = [places[str(f.system.point[axis])] for f in own]
             style: Any = {"color": colour(token), "marker": marker, "dashes": dashes or (None, None)}
-            axes.plot(x, [f.headline.p50_ms for f in own], label=name, **style)
-            axes.plot(x, [f.headline.p99_ms for f in own], color=colour(token), linewidth=0.8)
+            axes.plot(x, [_typical(f.run_p50_ms) for f in own], label=name, **style)
+            axes.plot(x, [_typical(f.run_p99_ms) for f in own], color=colour(token), linewidth=0.8)
             axes.plot(x, [f.floor_ms for f in own], color=colour(token), linewidth=0.8, dashes=(1, 2))
             for runs, alpha in (([f.run_p50_ms for f in own], 0.2), ([f.run_p99_ms for f in own], 0.09)):
                 low, high = zip(*map(_band, runs), strict=True)
                 axes.fill_between(x, low, high, color=colour(token), alpha=alpha, linewidth=0)
         axes.set_ylim(bottom=0)
-        axes.set_xticks(list(places.values()), list(places))
-        band = "band: 95 %" if repeated else "band: runs"
-        plain_axes(axes, x=f"{_short(axis)}; thin: p99, dotted: floor, {band}", y="p50, milliseconds")
-        drawn.legend(columns=columns)
+        room = WIDTH * 0.8 / len(places)
+        axes.set_xticks(list(places.values()), ["\n".join(wrapped(value, room)) for value in places])
+        band = "band:\u00a095\u00a0%" if repeated else "band: runs"
+        drawn.name_axes(x=f"{_name(axis)}; thin: p99, dotted: floor, {band}", y="p50 of a typical run, milliseconds")
+        drawn.legend()
     return drawn.plot()
+
+
+def _typical(values: Sequence[float]) -> float:
+    """The geometric mean, which is what `_band` is an interval of."""
+    known = [value for value in values if np.isfinite(value) and value > 0]
+    return float(np.exp(np.mean(np.log(known)))) if known else float("nan")
+
+
+def _said(values: Sequence[float]) -> str:
+    low, high = _band(values)
+    between = f" [{numbers.ms(low)}, {numbers.ms(high)}]" if high > low else ""
+    return numbers.ms(_typical(values)) + between
 
 
 def _band(values: Sequence[float]) -> tuple[float, float]:
@@ -98,8 +115,11 @@ def _band(values: Sequence[float]) -> tuple[float, float]:
     return (min(known), max(known)) if known else (float("nan"), float("nan"))
 
 
-def _short(axis: str) -> str:
-    return ".".join(part for part in axis.split(".")[-2:] if part != "*")
+def _name(axis: str) -> str:
+    """What an axis counts: `clients` is how many each placement of the scenario gets, not how many there are."""
+    return (
+        "clients per placement" if axis == "clients" else ".".join(part for part in axis.split(".")[-2:] if part != "*")
+    )
 
 
 def _places(values: Sequence[str]) -> dict[str, float]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness.errors import LabFailure
+from harness.images.choice import Image
 from harness.runtime.docker.engine import Engine, engine_errors
-from harness.runtime.docker.labels import LAB, Leftover, labels, leftovers, remove
+from harness.runtime.docker.labels import LAB, Leftover, controller_label, labels, leftovers, remove
 from harness.runtime.docker.network import HOLD
 from harness.runtime.docker.process import Stream
 
@@ -19,6 +20,12 @@ __all__ = ["WORKDIR", "Container", "Containers", "at_once"]
 
 #: The node's own directory, in every container of it.
 WORKDIR = "/harness"
+
+#: Labs of this process that are under way.
+_UNDER_WAY: set[str] = set()
+
+#: How long an engine that does not answer when a lab ends may take to come back.
+_BACK_S = 5.0
 
 #: How many requests an engine is asked to carry out at a time.
 _WIDTH = 8
@@ -43,14 +50,14 @@ class Container:
         node: the node it belongs to.
         image: its image as asked for.
         id: the engine's id of it.
-        image_id: the id of the image it was really made from.
+        image_id: the id of the image it was made from, which the record pins.
         held: its input, held open by us; whoever closes it ends the container.
     """
 
     node: str
     image: str
     id: str
-    image_id: str = ""
+    image_id: str
     held: Stream | None = None
 
 
@@ -68,6 +75,7 @@ class Containers:
         self._run_id = run_id
         self._lab = lab
         self._made: list[Container] = []
+        _UNDER_WAY.add(lab)
 
     def labels(self, node: str = "") -> dict[str, str]:
         """The labels of something made for this lab."""
@@ -94,7 +102,7 @@ class Containers:
     def start(
         self,
         node: str,
-        image: str,
+        image: Image,
         *,
         part: str = "",
         network: tuple[str, str, str | None] | None = None,
@@ -103,16 +111,19 @@ class Containers:
         hosts: Sequence[str] = (),
         sysctls: Mapping[str, str] | None = None,
         limits: Mapping[str, Any] | None = None,
+        ports: Mapping[int, tuple[str, int]] | None = None,
     ) -> Container:
         """Make and start a container.
 
         Args:
             node: the node; its host name.
+            image: its image; the container is made of the very one that was looked up, whatever has that name by now.
             part: suffix of its name where a node has several containers.
             network: the network it joins, its IPv4 and its IPv6 address there.
             beside: share network, processes and working directory with this container instead.
             capabilities: all others are dropped.
             hosts: lines for its /etc/hosts.
+            ports: where its ports are published: address and port of the engine's host.
 
         Raises LabFailure.
         """
@@ -134,10 +145,11 @@ class Containers:
             endpoint = api.create_endpoint_config(ipv4_address=address, ipv6_address=address6)
             arguments["networking_config"] = api.create_networking_config({name: endpoint})
             arguments["volumes"] = [WORKDIR]
-            host |= {"network_mode": name, "extra_hosts": list(hosts)}
-        with engine_errors(f"making a container from image {image}", node):
+            arguments["ports"] = list(ports or ())
+            host |= {"network_mode": name, "extra_hosts": list(hosts), "port_bindings": dict(ports or {})}
+        with engine_errors(f"making a container from image {image.reference}", node):
             made = api.create_container(
-                image,
+                image.id,
                 entrypoint=["sh"],
                 command=["-c", HOLD],
                 user="0:0",
@@ -149,9 +161,9 @@ class Containers:
                 host_config=api.create_host_config(**host),
                 **arguments,
             )
-        container = Container(node, image, made["Id"])
+        container = Container(node, image.reference, made["Id"], image.id)
         self._made.append(container)
-        with engine_errors(f"starting a container from image {image}", node):
+        with engine_errors(f"starting a container from image {image.reference}", node):
             container.held = Stream(api.attach_socket(container.id, params={"stdin": 1, "stream": 1}))
             api.start(container.id)
         return container
@@ -208,11 +220,38 @@ class Containers:
         """Every container made so far."""
         return tuple(self._made)
 
+    def remove_earlier(self) -> None:
+        """Remove what earlier labs of this run have left, because the engine was away or their process was killed.
+
+        Raises LabFailure.
+        """
+        own = controller_label()
+        self._remove(
+            left
+            for left in leftovers(self._engine, self._run_id)
+            if left.driven is False or (left.controller == own and left.lab not in _UNDER_WAY)
+        )
+
     def remove(self) -> list[str]:
-        """Remove everything that carries this lab's label; what could not be removed, in words."""
+        """Remove everything that carries this lab's label; what could not be removed, in words.
+
+        An engine that does not answer gets some seconds to come back.
+        """
+        _UNDER_WAY.discard(self._lab)
         for container in self._made:
             if container.held is not None:
                 container.held.close()
+        until = time.monotonic() + _BACK_S
+        while True:
+            try:
+                return self._remove(leftovers(self._engine, self._run_id, lab=self._lab))
+            except LabFailure as failure:
+                if time.monotonic() > until:
+                    return [failure.what]
+                time.sleep(0.5)
+
+    def _remove(self, wanted: Iterable[Leftover]) -> list[str]:
+        found = list(wanted)
         problems: list[str] = []
 
         def try_to(left: Leftover) -> None:
@@ -225,10 +264,6 @@ class Containers:
                         problems.append(failure.what)
                     time.sleep(0.2)
 
-        try:
-            found = leftovers(self._engine, self._run_id, lab=self._lab)
-        except LabFailure as failure:
-            return [failure.what]
         for kind in ("container", "network", "volume"):
             at_once(try_to, [left for left in found if left.kind == kind])
         return problems

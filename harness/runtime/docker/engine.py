@@ -18,10 +18,11 @@ import docker
 import docker.errors
 import docker.utils
 import requests.exceptions
+import urllib3.exceptions
 
 from harness.errors import HarnessError, LabFailure, MissingCapability
 
-__all__ = ["Engine", "connect", "engine_errors", "named_host", "sockets"]
+__all__ = ["Engine", "connect", "engine_errors", "named_host", "remedy_of", "sockets"]
 
 #: Seconds an engine may take for one answer; making a container on a busy machine takes a while.
 _ANSWER_S = 120
@@ -132,7 +133,7 @@ def connect() -> Engine:
             f"the container engine named by DOCKER_HOST does not answer: {found}",
             where=named,
             expected="an engine with the Docker API",
-            remedy=_remedy(found) or "start that engine, or unset DOCKER_HOST to use the one on this machine",
+            remedy=remedy_of(found) or "start that engine, or unset DOCKER_HOST to use the one on this machine",
         )
     reasons = {}
     for url in sockets():
@@ -148,7 +149,7 @@ def connect() -> Engine:
             "no container engine answers: " + "; ".join(f"{url}: {why}" for url, why in reasons.items()),
             where=url,
             expected="an engine with the Docker API",
-            remedy=_remedy(reason) or "start the engine, or use --runtime local",
+            remedy=remedy_of(reason) or "start the engine, or use --runtime local",
         )
     raise MissingCapability(
         "no container engine is here: DOCKER_HOST is not set and none of the usual sockets exists",
@@ -204,7 +205,8 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _remedy(text: str) -> str | None:
+def remedy_of(text: str) -> str | None:
+    """What to do about an engine's message, None for one nobody knows."""
     lowered = text.lower()
     return next((remedy for key, remedy in _REMEDIES if key in lowered), None)
 
@@ -222,14 +224,20 @@ def engine_errors(doing: str, where: str | None = None, kind: type[HarnessError]
         yield
     except docker.errors.APIError as error:
         text = " ".join(str(error.explanation or error).split())
-        raise kind(f"{doing}: the engine says: {text}", where=where, remedy=_remedy(text)) from error
-    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, OSError) as error:
+        raise kind(f"{doing}: the engine says: {text}", where=where, remedy=remedy_of(text)) from error
+    # Before what they are kinds of: slow is not gone.
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        raise kind(
+            f"{doing}: the engine did not answer in {_ANSWER_S} s",
+            where=where,
+            remedy="see what else this machine is doing, and the engine's own log",
+        ) from error
+    # What is read as a stream, as the progress of a pull, comes past requests: urllib3's errors are no OSErrors.
+    except (urllib3.exceptions.HTTPError, OSError) as error:
         raise kind(
             f"{doing}: the container engine does not answer any more ({_reason(error)})",
             where=where,
             remedy="see the engine's own log; once it is back, `harness cleanup` removes what is left",
         ) from error
-    except requests.exceptions.Timeout as error:
-        raise kind(f"{doing}: the engine did not answer in {_ANSWER_S} s", where=where) from error
     except docker.errors.DockerException as error:
         raise kind(f"{doing}: {error}", where=where) from error

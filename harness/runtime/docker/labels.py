@@ -65,7 +65,8 @@ def labels(run_id: str, node: str = "") -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something of ours on an engine: `kind` is "container", "network" or "volume"; `driven` as `driven_here`."""
+    """Something of ours on an engine: `kind` is "container", "network" or "volume"; `driven` as `driven_here`; `lab`
+    tells which lab of the run it belongs to."""
 
     kind: str
     id: str
@@ -73,6 +74,7 @@ class Leftover:
     run_id: str
     controller: str
     driven: bool | None
+    lab: str = ""
 
 
 def leftovers(engine: Engine, run_id: str | None = None, *, lab: str | None = None) -> list[Leftover]:
@@ -86,7 +88,8 @@ def leftovers(engine: Engine, run_id: str | None = None, *, lab: str | None = No
     def add(kind: str, key: str, name: str, carried: Mapping[str, str] | None) -> None:
         carried = carried or {}
         controller = carried.get(CONTROLLER, "")
-        found.append(Leftover(kind, key, name, carried.get(RUN, ""), controller, driven_here(controller)))
+        driven = driven_here(controller)
+        found.append(Leftover(kind, key, name, carried.get(RUN, ""), controller, driven, carried.get(LAB, "")))
 
     with engine_errors("looking for what runs have left"):
         for one in engine.api.containers(all=True, filters=wanted):

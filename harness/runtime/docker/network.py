@@ -3,8 +3,8 @@
 A site is a bridge network. Neither it nor the engine's host owns the site's gateway address: the `wan` container adds
 it to its own interface, so everything that leaves a site passes there. The addresses set aside for that (auxiliary
 addresses called DefaultGatewayIPv4 and DefaultGatewayIPv6) are what the engine's bridge driver gives nodes as their
-default route; where an engine knows no such addresses (podman), the runtime sets the routes. Nothing is masqueraded
-and no port is published.
+default route; where an engine knows no such addresses (podman), the runtime sets the routes. Nothing is masqueraded,
+and no port is published unless the scenario asks for it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "SiteAddresses",
     "extra_hosts",
     "host_limits",
+    "host_ports",
     "network_request",
     "site_addresses",
     "wan_sysctls",
@@ -74,7 +75,14 @@ def site_addresses(site: SitePlan) -> SiteAddresses:
 
 
 def network_request(
-    name: str, site: SitePlan, labels: Mapping[str, str], *, ipv6: bool, major: int, internal: bool = False
+    name: str,
+    site: SitePlan,
+    labels: Mapping[str, str],
+    *,
+    ipv6: bool,
+    major: int,
+    internal: bool = False,
+    reached: bool = False,
 ) -> dict[str, Any]:
     """The body of `POST /networks/create` for a site.
 
@@ -84,10 +92,11 @@ def network_request(
             (br_netfilter); `nat-unprotected` leaves that to us, and the gateway refuses what has no link.
         internal: whether it must be a network the engine neither masquerades nor routes, for engines that know no
             other way to leave addresses as they are (podman).
+        reached: whether the engine's host gets an address in it, from which its proxy reaches published ports.
     """
     own = site_addresses(site)
     options = {
-        _BRIDGE + "inhibit_ipv4": "true",
+        _BRIDGE + "inhibit_ipv4": "false" if reached else "true",
         _BRIDGE + "enable_ip_masquerade": "false",
         _BRIDGE + "enable_icc": "true",
     }
@@ -128,6 +137,11 @@ def host_limits(node: NodePlan) -> dict[str, Any]:
     if node.memory_bytes is not None:
         limits |= {"mem_limit": node.memory_bytes, "memswap_limit": node.memory_bytes}
     return limits
+
+
+def host_ports(node: NodePlan) -> dict[int, tuple[str, int]]:
+    """Where a node's published ports are reached: on the loopback of the engine's host, from nowhere else."""
+    return {port: ("127.0.0.1", host) for port, host in node.publish}
 
 
 def wan_sysctls(*, ipv6: bool) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The `docker` runtime: a container per node, a network per site, the wan gateway a container of its own.
 
 Everything is made over the engine's API and carries the run's id as a label. No container is privileged, no port is
-published, and nodes have no capabilities: they need none, because the gateway is their default route.
+published unless the scenario asks for it, and nodes have no capabilities: they need none, because the gateway is their
+default route.
 
 A node whose image has no Python, or that needs interpreters of several images, gets further containers beside the
 first one; they share its network, its processes and its working directory, and a command runs in the container that
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import LabFailure
-from harness.images.choice import LabImages, ready_images
+from harness.images.choice import Image, LabImages, ready_images
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.docker import files, gateway, network
 from harness.runtime.docker.containers import WORKDIR, Container, Containers, at_once
@@ -99,10 +100,18 @@ class DockerRuntime:
 
     def open(self, plan: LabPlan) -> None:
         self._plan = plan
+        published = next((node for node in plan.nodes if node.publish), None)
+        if published is not None and not self._engine.sets_default_route:
+            raise LabFailure(
+                f"{self._engine.name} publishes no ports of networks without a way out, as those of a lab are",
+                where=f"node {published.name}",
+                remedy="leave out publish, or use Docker",
+            )
         images = ready_images(self._engine, plan)
         self._files.make_workdirs(())
+        self._containers.remove_earlier()
         ipv6 = self._make_networks(plan)
-        self._open_gateway(plan, images.tools.reference, ipv6)
+        self._open_gateway(plan, images.tools, ipv6)
         hosts = network.extra_hosts(plan, ipv6=ipv6)
 
         def start(node: NodePlan) -> None:
@@ -113,10 +122,11 @@ class DockerRuntime:
                 hosts=hosts,
                 sysctls=network.NODE_SYSCTLS,
                 limits=network.host_limits(node),
+                ports=network.host_ports(node),
             )
             try:
                 if not self._engine.sets_default_route:
-                    self._set_default_route(node, container, images.tools.reference, ipv6)
+                    self._set_default_route(node, container, images.tools, ipv6)
                 beside = self._start_beside(node, container, images)
             except LabFailure:
                 self._containers.check_one(container)  # if that is why, it says why
@@ -132,7 +142,7 @@ class DockerRuntime:
         self._figures = Figures(self._engine, watched, self._logs / "containers.csv")
         self._facts |= {"ipv6": ipv6, "images": images.facts()}
 
-    def _set_default_route(self, node: NodePlan, container: Container, image: str, ipv6: bool) -> None:
+    def _set_default_route(self, node: NodePlan, container: Container, image: Image, ipv6: bool) -> None:
         """Make the site's gateway the node's default route. The node may not do so itself, so a container that shares
         its network and is gone at once does."""
         site = self._opened().site(node.site)
@@ -152,7 +162,7 @@ class DockerRuntime:
             more = (*more, images.tools)
         beside: dict[str, Container] = {}
         for number, image in enumerate(more, start=1):
-            other = self._containers.start(node.name, image.reference, part=f"-{number}", beside=container)
+            other = self._containers.start(node.name, image, part=f"-{number}", beside=container)
             beside = {**dict.fromkeys(image.programs or (), other), **beside}
         own = images.own_programs(node)
         return {program: other for program, other in beside.items() if program not in own}
@@ -175,6 +185,7 @@ class DockerRuntime:
                 ipv6=ipv6,
                 major=self._engine.major if self._engine.name == "docker" else 0,
                 internal=not self._engine.sets_default_route,
+                reached=any(node.publish for node in plan.nodes if node.site == site.name),
             )
             self._containers.network(request)
 
@@ -183,7 +194,7 @@ class DockerRuntime:
             make(index)
         return ipv6
 
-    def _open_gateway(self, plan: LabPlan, image: str, ipv6: bool) -> None:
+    def _open_gateway(self, plan: LabPlan, image: Image, ipv6: bool) -> None:
         enter = self._enter if self._enter is not None else gateway.host_can_enter() is None
         wan = self._start_gateway(plan, image, ipv6, enter)
         pid = int(self._containers.inspect(wan)["State"]["Pid"])
@@ -205,7 +216,7 @@ class DockerRuntime:
             "gateway_untracked": untracked,
         }
 
-    def _start_gateway(self, plan: LabPlan, image: str, ipv6: bool, enter: bool) -> Container:
+    def _start_gateway(self, plan: LabPlan, image: Image, ipv6: bool, enter: bool) -> Container:
         first = plan.sites[0]
         own = network.site_addresses(first)
         return self._containers.start(
