@@ -29,7 +29,7 @@ from harness.runtime.docker.engine import Engine, connect
 from harness.runtime.docker.gateway import host_can_enter
 from harness.runtime.docker.labels import leftovers
 from harness.runtime.docker.runtime import DockerRuntime
-from harness.runtime.labs import abandoned_labs
+from harness.runtime.labs import abandoned_labs, temporary_directory
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import WAN, Runtime
 from harness.stack.build import default_cache
@@ -131,7 +131,7 @@ def _machine(cells: Sequence[CellPlan], where: Path) -> Iterator[Finding]:
     recorded = [disk_needed(cell) for cell in cells]
     for name, path, wanted in (
         ("results", where, sum(recorded)),
-        ("temporary files", Path(tempfile.gettempdir()), max(recorded, default=0)),
+        ("temporary files", temporary_directory(), max(recorded, default=0)),
         ("cache", default_cache(), 0),
     ):
         while not path.exists():

@@ -18,6 +18,9 @@ Every error says *what* was wrong, *where* (file, line, key, node), what was *ex
     │   └── DamagedResult          a stored result cannot be read as what it claims to be
     ├── Inconclusive           4   the evidence does not decide
     └── Interrupted          130   the user asked to stop
+
+Anything else that is raised is a fault of the harness itself and ends the command with 70 (`ExitCode.INTERNAL`), so
+that a broken harness is never taken for a regression.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     INFRASTRUCTURE = 3
     INCONCLUSIVE = 4
+    INTERNAL = 70
     INTERRUPTED = 130
 
 

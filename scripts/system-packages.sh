@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the system packages the harness needs and this machine lacks (Debian and its relatives; elsewhere it says
-# what to install). Usage: scripts/system-packages.sh run|test|bench
+# what to install): as root, or by sudo where it asks for no password. Usage: scripts/system-packages.sh run|test|bench
 #
 # A freshly installed RabbitMQ or registry would start its service at once; that is prevented while installing, because
 # the harness runs private brokers of its own and a service nobody asked for should not appear.
@@ -28,6 +28,7 @@ need util-linux program unshare
 need iproute2 program ip
 need iptables program iptables
 need procps program sysctl
+need iputils-ping program ping # doctor sends one packet from site to site
 need libssl-dev header openssl/ssl.h
 need libsasl2-dev header sasl/sasl.h
 need python3-venv "$python" -c 'import ensurepip, venv'
@@ -36,7 +37,6 @@ if [ -z "${HARNESS_RABBITMQ_SERVER:-}" ]; then
     need rabbitmq-server sh -c 'PATH="$PATH:/usr/sbin:/usr/lib/rabbitmq/bin:/opt/rabbitmq/sbin" command -v rabbitmq-server'
 fi
 if [ "$purpose" = test ]; then
-    need iputils-ping program ping
     need chromium program chromium
     need chromium-driver program chromedriver
     # Debian's name for the program: elsewhere tests that want a registry of their own are skipped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harness.cli.completion import scenario_files
 from harness.doctor import examine
 from harness.errors import MissingCapability
 from harness.files import load_scenario, plan_run
+from harness.runtime.labs import temporary_files_of
 
 __all__ = ["doctor"]
 
@@ -29,7 +31,9 @@ def doctor(scenario: Path | None, results: Path, as_json: bool) -> None:
 
     Ends with 0 if one of the runtimes local and docker can be used, else with 3.
     """
-    findings = examine(plan_run(load_scenario(scenario)) if scenario else (), where=results)
+    cells = plan_run(load_scenario(scenario)) if scenario else ()
+    with temporary_files_of(f"doctor-{secrets.token_hex(3)}"):
+        findings = examine(cells, where=results)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from harness.files import load_scenario, plan_run
 from harness.images.stock import OwnImage, own_images, remove_image
 from harness.lab.provision import provide
 from harness.runtime.docker.engine import Engine, connect
+from harness.runtime.labs import temporary_files_of
 
 __all__ = ["images"]
 
@@ -36,7 +38,8 @@ def build(scenarios: tuple[Path, ...], quiet: bool) -> None:
     used: dict[str, None] = {}
     for path in scenarios:
         loaded = load_scenario(path)
-        provided = provide("docker", loaded.stacks, plan_run(loaded), say)
+        with temporary_files_of(f"images-{secrets.token_hex(3)}"):
+            provided = provide("docker", loaded.stacks, plan_run(loaded), say)
         for note in provided.notes:
             click.echo(f"note: {note}")
         for cell in provided.cells:

@@ -16,6 +16,7 @@ from harness.links.registry import choose_shaper
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import LabPlan, NodePlan
 from harness.plan.links import directed_links
+from harness.runtime.labs import temporary_files_of
 from harness.runtime.registry import choose_runtime, make_runtime
 
 __all__ = ["links"]
@@ -51,12 +52,14 @@ def probe(topology: Path, runtime: str, backend: str, count: int, throughput: fl
     sites = site_plans(parsed.sites)
     nodes = tuple(NodePlan(f"host-{site.name}", site.name, "host", *next(node_addresses(site))) for site in sites)
     plan = LabPlan(sites, nodes, directed_links(parsed))
+    run_id = f"probe-{secrets.token_hex(3)}"
     chosen, why = choose_runtime(runtime)
     if why:
         click.echo(why)
     with (
+        temporary_files_of(run_id),
         tempfile.TemporaryDirectory() as logs,
-        make_runtime(chosen, f"probe-{secrets.token_hex(3)}", Path(logs)) as lab,
+        make_runtime(chosen, run_id, Path(logs)) as lab,
     ):
         lab.open(plan)
         shaper = choose_shaper(lab, backend)

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import io
+import os
+import select
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 import harness
-from harness.errors import ExitCode, HarnessError
+from harness.errors import BadInput, ExitCode, HarnessError, InfrastructureFailure
 
 __all__ = ["cli", "main"]
+
+#: Set in the environment, it shows the traceback of whatever ends the command.
+_DEBUG = "HARNESS_DEBUG"
+#: What a path of the user's can be to the operating system, and what the machine can run out of; any other error of
+#: its is the harness's own.
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 #: The registration list of sub-commands, by what they are for: name -> "module:command", imported when used.
 SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -49,8 +64,35 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
+class _BrokenPipe(Exception):
+    """A pipe without a reader: of our output, or of a child of ours."""
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _pipes_told() -> Iterator[None]:
+    """click itself would end with 1 whatever pipe has lost its reader."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _BrokenPipe(error) from error
+
+
 class _Lazy(click.Group):
     """A group whose commands are imported only when they are used or described."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _pipes_told():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _pipes_told():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -117,25 +159,74 @@ def cli() -> None:
     Every command has its own --help; the scenario language is in docs/scenario-language.md, a way from nothing to a
     comparison in docs/tutorial.md. Completion: eval "$(harness completion bash)".
 
-    Exit codes: 0 done, 1 regression, 2 bad input, 3 infrastructure failure, 4 inconclusive, 130 interrupted.
+    Exit codes: 0 done, 1 regression, 2 bad input, 3 infrastructure failure, 4 inconclusive, 70 a fault of the harness
+    itself (HARNESS_DEBUG=1 shows where), 130 interrupted.
     """
 
 
 def main() -> None:
     """Entry point of the `harness` command; always ends by sys.exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
         cli.main(prog_name="harness", standalone_mode=False)
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(error)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("harness: interrupted", err=True)
         sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; that is no failure of ours.
-        sys.stderr.close()
-        sys.exit(ExitCode.OK)
+    except _BrokenPipe as broken:
+        if _reader_gone():
+            # The reader of our output (head, less) has seen enough; that is no failure of ours.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(ExitCode.OK)
+        _end_of_fault(broken.error)
+    except Exception as error:
+        if isinstance(error, OSError) and (known := _known(error)) is not None:
+            _end(known, error)
+        _end_of_fault(error)
     sys.exit(ExitCode.OK)
+
+
+def _end(error: HarnessError, cause: Exception | None = None) -> NoReturn:
+    if os.environ.get(_DEBUG):
+        traceback.print_exception(cause or error)
+    click.echo(f"harness: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _end_of_fault(error: Exception) -> NoReturn:
+    """Tell of a fault of the harness itself in one line; never with the exit code of a regression."""
+    if os.environ.get(_DEBUG):
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    said = " ".join(str(error).split())[:200]
+    click.echo(
+        f"harness: internal error: {type(error).__name__}: {said} ({place}); {_DEBUG}=1 shows the whole traceback",
+        err=True,
+    )
+    sys.exit(ExitCode.INTERNAL)
+
+
+def _known(error: OSError) -> HarnessError | None:
+    """An operating-system error as what it says of a path of the user's, or of this machine; None for any other."""
+    where = str(error.filename) if error.filename else None
+    what = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _BAD_PATH and where:
+        return BadInput(f"cannot be used: {what}", where=where, remedy="check the path and who may use it")
+    if error.errno in _EXHAUSTED:
+        return InfrastructureFailure(what, where=where, remedy="make room on this machine, then try again")
+    return None
+
+
+def _reader_gone() -> bool:
+    """Whether nobody reads our output any more."""
+    watched = select.poll()
+    for number in (1, 2):
+        watched.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))

@@ -16,10 +16,10 @@ class Standing:
     """How far a run is.
 
     Attributes:
-        done, of: cells that are over, and all of them; with those of an earlier session where the run was resumed.
+        done, of: cells that are over, and all of them; with those done before it was resumed.
         failed: cells that failed for good.
         retried: attempts that failed, or were invalid, and were followed by another.
-        elapsed_s: seconds since this session of the run began.
+        elapsed_s: seconds since the run began, or was resumed.
         left_s: seconds it will still take.
         at_least: whether `left_s` is the planned load alone, because no cell has shown yet what comes beside it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -38,9 +39,9 @@ from harness.runtime.labs import abandoned_labs, temporary_files_of
 from harness.runtime.registry import choose_runtime
 from harness.store import facts
 from harness.store.host import host_facts
-from harness.store.layout import SCENARIO
+from harness.store.layout import SCENARIO, new_run_id
 from harness.store.run import Run, load_run
-from harness.store.writer import RunWriter
+from harness.store.writer import RunWriter, require_writable
 
 __all__ = ["RunSettings", "resolved_text", "resume_run", "run_scenario"]
 
@@ -113,7 +114,9 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
     if why:
         observer.note(why)
     _check(cells, settings)
-    with _signals_interrupt():
+    require_writable(settings.results)
+    run_id = new_run_id(secrets.token_hex(2))
+    with _signals_interrupt(), temporary_files_of(run_id):
         provided = _provide(loaded, cells, settings, observer)
         writer = RunWriter.create(
             settings.results,
@@ -122,6 +125,7 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
             cells=provided.cells,
             command=settings.command,
             seed=loaded.scenario.seed,
+            run_id=run_id,
         )
         writer.set(facts.SETTINGS, {"runtime": runtime, "links": settings.links, "systems": list(settings.systems)})
         if settings.lax_links:
@@ -167,7 +171,7 @@ def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: boo
             remedy="go on with the harness the run began with, or start a new run",
         )
     _check(cells, settings)
-    with _signals_interrupt():
+    with _signals_interrupt(), temporary_files_of(run.id):
         writer = RunWriter.reopen(run.path, invalid=invalid)
         with writer.giving_up_on_error():
             _remove_leftovers(run.id, settings.runtime)
@@ -222,7 +226,7 @@ def _carry_out(
     loaded: LoadedScenario, settings: RunSettings, provided: Provided, writer: RunWriter, observer: Observer
 ) -> Path:
     try:
-        with writer, temporary_files_of(writer.run_id):
+        with writer:
             observer.plan(writer.run_id, provided.cells)
             _Campaign(loaded, settings, provided, writer, observer).run()
     except KeyboardInterrupt:

@@ -18,18 +18,34 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-__all__ = ["LabRecord", "abandoned_labs", "process_start", "state_directory", "temporary_files_of"]
+from harness.errors import InfrastructureFailure
+
+__all__ = [
+    "LabRecord",
+    "abandoned_labs",
+    "process_start",
+    "state_directory",
+    "temporary_directory",
+    "temporary_files_of",
+]
 
 
 #: Where scratch directories are made, whatever `tempfile` is told later; and how their names begin.
 _TEMPORARY = tempfile.gettempdir()
 _PREFIX = "femdc-"
+#: A record is written in less.
+_WRITTEN_S = 60.0
 
 
 def state_directory() -> Path:
     """Where the harness keeps what it must remember between commands: $XDG_STATE_HOME/femdc-harness."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "femdc-harness"
+
+
+def temporary_directory() -> Path:
+    """Where scratch directories are made: $TMPDIR, else /tmp."""
+    return Path(_TEMPORARY)
 
 
 def process_start(pid: int) -> int | None:
@@ -54,11 +70,22 @@ class LabRecord:
 
     @classmethod
     def begin(cls, run_id: str) -> LabRecord:
-        """Make a scratch directory for this process and note it first, so that no moment leaves it unaccounted for."""
+        """Make a scratch directory for this process and note it first, so that no moment leaves it unaccounted for.
+
+        Raises InfrastructureFailure where either cannot be written.
+        """
         scratch = Path(_TEMPORARY) / f"{_PREFIX}{run_id}-{secrets.token_hex(4)}"
         record = cls(run_id, os.getpid(), process_start(os.getpid()) or 0, 0, 0, str(scratch))
         record._write()
-        scratch.mkdir(mode=0o700)
+        try:
+            scratch.mkdir(mode=0o700)
+        except OSError as error:
+            record.remove()
+            raise InfrastructureFailure(
+                f"temporary files cannot be made: {error.strerror}",
+                where=str(scratch),
+                remedy="make room there, or set TMPDIR to a directory that can be written",
+            ) from error
         return record
 
     def held_by(self, holder: int) -> LabRecord:
@@ -69,10 +96,20 @@ class LabRecord:
 
     def _write(self) -> None:
         path = self._path()
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(self)))
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise InfrastructureFailure(
+                f"what this run makes on this host cannot be noted: {error.strerror}",
+                where=str(path.parent),
+                expected="a directory that can be written, so that `harness cleanup` finds what a killed run left",
+                remedy="make room there, or set XDG_STATE_HOME to a directory that can be written",
+            ) from error
 
     def remove(self) -> None:
         """Forget the lab."""
@@ -100,8 +137,15 @@ class LabRecord:
 
 
 def abandoned_labs() -> list[LabRecord]:
-    """All labs on this host whose driving process is gone."""
+    """All labs on this host whose driving process is gone.
+
+    A record that was never finished stands for nothing, since what it tells of is made after it: it is removed.
+    """
     found = []
+    for unfinished in (state_directory() / "labs").glob("*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - unfinished.stat().st_mtime > _WRITTEN_S:
+                unfinished.unlink()
     for path in sorted((state_directory() / "labs").glob("*.json")):
         try:
             record = LabRecord(**json.loads(path.read_text()))
@@ -114,7 +158,11 @@ def abandoned_labs() -> list[LabRecord]:
 
 @contextlib.contextmanager
 def temporary_files_of(run_id: str) -> Iterator[None]:
-    """Within it all temporary files of this process go to one recorded directory, which goes when it ends."""
+    """Within it all temporary files of this process, and of what builds its stacks, go to one recorded directory, which
+    goes when it ends.
+
+    Raises InfrastructureFailure where it cannot be made.
+    """
     record = LabRecord.begin(run_id)
     before = tempfile.tempdir
     tempfile.tempdir = record.scratch

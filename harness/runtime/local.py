@@ -277,8 +277,14 @@ class LocalRuntime:
         if pipes is not None:
             self._pending[number] = pipes
         data = json.dumps({**message, "id": number}).encode()
-        with self._lock:
-            socket.send_fds(self._channel, [data], list(fds))
+        try:
+            with self._lock:
+                socket.send_fds(self._channel, [data], list(fds))
+        except OSError as error:
+            # It may have ended a moment ago, before the reader could notice.
+            raise LabFailure(
+                f"the lab's supervisor cannot be reached: {error.strerror}", where=self._run_id, remedy="see lab.log"
+            ) from None
         if not reply.arrived.wait(timeout_s):
             raise LabFailure(
                 f"the lab's supervisor did not answer {message['op']!r} in {timeout_s:g} s", where=self._run_id

@@ -18,21 +18,19 @@ import json
 import os
 import platform
 import shutil
-import signal
-import subprocess
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import uv
 
-from harness.errors import StackFailure
+from harness.errors import Interrupted, StackFailure
 from harness.model.stack import StackSpec
+from harness.stack.command import TooSlow, run_command
 from harness.stack.hints import remedy_for
 from harness.stack.interpreter import Interpreter, find_interpreter
 
@@ -48,6 +46,9 @@ _IMPORTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("kombu", "rabbit"): ("kombu", "amqp"),
     ("proton", "amqp1"): ("proton", "proton.utils"),
 }
+
+#: Longest wait for the imports of an environment.
+_IMPORT_S = 120.0
 
 _CHECK = """
 import importlib, sys, warnings
@@ -103,6 +104,7 @@ def build_stack(
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
     timeout_s: float = 900.0,
+    stop: threading.Event | None = None,
 ) -> StackEnvironment:
     """Build a stack, or find it built.
 
@@ -111,21 +113,22 @@ def build_stack(
         cache: cache directory (default: `default_cache()`).
         progress: called with one line of text per step.
         timeout_s: longest wait for one installer command, and for another process that builds the same stack.
+        stop: when set, from another thread, the build ends at once, with Interrupted.
 
     Raises StackFailure with the installer's last lines and a remedy.
     """
     say = progress or (lambda _line: None)
-    interpreter = find_interpreter(spec)
+    interpreter = find_interpreter(spec, stop=stop)
     key = stack_key(spec, interpreter)
     stacks = (cache or default_cache()) / "stacks"
     home = stacks / key
     try:
         stacks.mkdir(parents=True, exist_ok=True)
-        with _exclusive(stacks / f"{key}.lock", spec, say, timeout_s):
+        with _exclusive(stacks / f"{key}.lock", spec, say, timeout_s, stop):
             if not _is_complete(home):
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir()
-                _install(spec, interpreter, home, say, timeout_s)
+                _install(spec, interpreter, home, say, timeout_s, stop)
                 (home / ".complete").touch()
                 say("built")
     except OSError as error:
@@ -134,7 +137,7 @@ def build_stack(
             where=f"stack {spec.name}",
             remedy="make room or set HARNESS_CACHE to a directory that can be written",
         ) from error
-    _check_imports(spec, home)
+    _check_imports(spec, home, stop)
     freeze = tuple((home / "requirements.lock").read_text().splitlines())
     return StackEnvironment(spec.name, key, _python_of(home), freeze, interpreter.version)
 
@@ -150,15 +153,16 @@ def build_stacks(
     """Build several stacks, `jobs` at a time; environments by stack name.
 
     `progress` is called with (stack name, line), from several threads. All builds end before the first failure
-    (the smallest stack first) is raised as StackFailure.
+    (the smallest stack first) is raised as StackFailure. An interrupt ends them, and what their installers started.
     """
+    stop = threading.Event()
 
     def build(spec: StackSpec) -> StackEnvironment:
         def say(line: str) -> None:
             if progress is not None:
                 progress(spec.name, line)
 
-        return build_stack(spec, cache=cache, progress=say, timeout_s=timeout_s)
+        return build_stack(spec, cache=cache, progress=say, timeout_s=timeout_s, stop=stop)
 
     # The smaller come first, and a stack waits for one whose requirements it includes: what that one had to compile
     # is then in the installer's cache instead of being compiled twice at the same time.
@@ -172,6 +176,12 @@ def build_stacks(
                 if wanted[other].requirements and set(wanted[other].requirements) <= set(spec.requirements)
             ]
             futures[name] = pool.submit(_after, before, build, spec)
+        try:
+            wait(futures.values())
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return {name: future.result() for name, future in futures.items()}
 
 
@@ -193,79 +203,53 @@ def _is_complete(home: Path) -> bool:
 
 
 def _install(
-    spec: StackSpec, interpreter: Interpreter, home: Path, say: Callable[[str], None], timeout_s: float
+    spec: StackSpec,
+    interpreter: Interpreter,
+    home: Path,
+    say: Callable[[str], None],
+    timeout_s: float,
+    stop: threading.Event | None,
 ) -> None:
     python = _python_of(home)
     (home / "stack.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=2) + "\n")
     venv = ["venv", "--quiet", "--no-project", "--no-config", "--python", interpreter.path, str(home / "venv")]
-    _uv(venv, spec, say, timeout_s)
+    _uv(venv, spec, say, timeout_s, stop)
     if spec.requirements:
         (home / "requirements.in").write_text("".join(f"{line}\n" for line in spec.requirements))
         (home / "constraints.in").write_text("".join(f"{line}\n" for line in spec.constraints))
         install = ["pip", "install", "--python", str(python), "--compile-bytecode"]
         install += ["--constraints", str(home / "constraints.in"), "--requirements", str(home / "requirements.in")]
-        _uv(install, spec, say, timeout_s)
-    frozen = _uv(["pip", "freeze", "--python", str(python)], spec, lambda _line: None, timeout_s)
+        _uv(install, spec, say, timeout_s, stop)
+    frozen = _uv(["pip", "freeze", "--python", str(python)], spec, lambda _line: None, timeout_s, stop)
     (home / "requirements.lock").write_text("".join(f"{line}\n" for line in sorted(frozen)))
 
 
-def _uv(arguments: Sequence[str], spec: StackSpec, say: Callable[[str], None], timeout_s: float) -> list[str]:
+def _uv(
+    arguments: Sequence[str],
+    spec: StackSpec,
+    say: Callable[[str], None],
+    timeout_s: float,
+    stop: threading.Event | None,
+) -> list[str]:
     """Run uv; the lines of its standard output. Its standard error goes to `say` line by line."""
-    command = [uv.find_uv_bin(), *arguments]
-    environment: dict[str, Any] = {**os.environ, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    environment = {**os.environ, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     environment.pop("VIRTUAL_ENV", None)
-    last: deque[str] = deque(maxlen=25)
-    deadline = time.monotonic() + timeout_s
-    with (
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            text=True,
-        ) as process,
-        ThreadPoolExecutor(max_workers=2) as readers,
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-
-        def follow(stream: Iterable[str]) -> None:
-            for line in stream:
-                if line.strip():
-                    last.append(line.rstrip())
-                    say(line.strip())
-
-        following = readers.submit(follow, process.stderr)
-        reading = readers.submit(process.stdout.read)
-        try:
-            process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _kill_group(process.pid)
-            raise StackFailure(
-                f"the installer did not finish within {timeout_s:g} s",
-                where=f"stack {spec.name}",
-                remedy="check the connection to the package index, then run again: what was fetched is kept",
-            ) from None
-        except BaseException:
-            _kill_group(process.pid)
-            raise
-        following.result()
-        output = reading.result()
-    if process.returncode != 0:
-        tail = "\n".join(last)
+    try:
+        ended = run_command([uv.find_uv_bin(), *arguments], timeout_s=timeout_s, env=environment, say=say, stop=stop)
+    except TooSlow:
         raise StackFailure(
-            f"the installer failed (exit status {process.returncode}); its last lines:\n{tail}",
+            f"the installer did not finish within {timeout_s:g} s",
+            where=f"stack {spec.name}",
+            remedy="check the connection to the package index, then run again: what was fetched is kept",
+        ) from None
+    if ended.status != 0:
+        tail = "\n".join(ended.errors[-25:])
+        raise StackFailure(
+            f"the installer failed (exit status {ended.status}); its last lines:\n{tail}",
             where=f"stack {spec.name}",
             remedy=remedy_for(tail),
         )
-    return output.splitlines()
-
-
-def _kill_group(pid: int) -> None:
-    """End the installer and the compilers it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    return ended.output.splitlines()
 
 
 def needed_modules(spec: StackSpec) -> tuple[str, ...]:
@@ -274,23 +258,24 @@ def needed_modules(spec: StackSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(modules))
 
 
-def _check_imports(spec: StackSpec, home: Path) -> None:
+def _check_imports(spec: StackSpec, home: Path, stop: threading.Event | None) -> None:
     """Import what its adapters need. Raises StackFailure naming the module: a driver may be gone from a release."""
     modules = needed_modules(spec)
     checked = home / ".imports"
     wanted = " ".join(modules)
     if not modules or (checked.exists() and wanted in checked.read_text().splitlines()):
         return
-    result = subprocess.run(
-        [str(_python_of(home)), "-I", "-c", _CHECK, *wanted.split()],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if result.returncode != 0:
-        tail = "\n".join(result.stderr.strip().splitlines()[-6:])
+    check = [str(_python_of(home)), "-I", "-c", _CHECK, *wanted.split()]
+    try:
+        ended = run_command(check, timeout_s=_IMPORT_S, stop=stop)
+    except TooSlow:
+        raise StackFailure(
+            f"the environment is built, but importing its client took more than {_IMPORT_S:g} s",
+            where=f"stack {spec.name}",
+            remedy="try again on a quieter machine",
+        ) from None
+    if ended.status != 0:
+        tail = "\n".join(ended.errors[-6:])
         raise StackFailure(
             f"the environment is built but its client does not import:\n{tail}",
             where=f"stack {spec.name}",
@@ -302,7 +287,9 @@ def _check_imports(spec: StackSpec, home: Path) -> None:
 
 
 @contextmanager
-def _exclusive(path: Path, spec: StackSpec, say: Callable[[str], None], timeout_s: float) -> Iterator[None]:
+def _exclusive(
+    path: Path, spec: StackSpec, say: Callable[[str], None], timeout_s: float, stop: threading.Event | None
+) -> Iterator[None]:
     """Hold a lock file against other threads and processes; the kernel lets it go when the holder dies."""
     deadline = time.monotonic() + timeout_s
     waiting = False
@@ -315,6 +302,8 @@ def _exclusive(path: Path, spec: StackSpec, say: Callable[[str], None], timeout_
                 if not waiting:
                     say("waiting for another build of the same environment")
                     waiting = True
+                if stop is not None and stop.is_set():
+                    raise Interrupted("stopped while a stack was being built") from None
                 if time.monotonic() > deadline:
                     raise StackFailure(
                         f"another process has been building it for {timeout_s:g} s",

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,12 @@ import uv
 
 from harness.errors import StackFailure
 from harness.model.stack import StackSpec
+from harness.stack.command import Ended, TooSlow, run_command
 
 __all__ = ["Interpreter", "find_interpreter"]
+
+#: Longest wait for uv to find an interpreter, or to fetch one.
+_UV_S = 300.0
 
 _DESCRIBE = (
     "import json, os, platform, sys;"
@@ -32,7 +37,7 @@ class Interpreter:
     implementation: str
 
 
-def find_interpreter(spec: StackSpec) -> Interpreter:
+def find_interpreter(spec: StackSpec, *, stop: threading.Event | None = None) -> Interpreter:
     """The interpreter for a stack: the controller's own, a path, or the first found of the version asked for.
 
     Looked for, in this order: the controller's own if its version fits, the PATH and interpreters installed by uv,
@@ -48,13 +53,16 @@ def find_interpreter(spec: StackSpec) -> Interpreter:
     environment = {**os.environ, "PATH": _search_path()}
     environment.pop("VIRTUAL_ENV", None)
     find = ["python", "find", "--no-project", "--no-python-downloads", wanted]
-    found = _uv(find, environment)
-    if found.returncode != 0:
-        fetched = _uv(["python", "install", wanted], environment)
-        found = _uv(find, environment) if fetched.returncode == 0 else fetched
-    if found.returncode == 0:
-        return _describe(found.stdout.strip(), spec)
-    tail = "\n".join(found.stderr.strip().splitlines()[-5:])
+    try:
+        found = _uv(find, environment, stop)
+        if found.status != 0:
+            fetched = _uv(["python", "install", wanted], environment, stop)
+            found = _uv(find, environment, stop) if fetched.status == 0 else fetched
+        tail = "\n".join(found.errors[-5:])
+    except TooSlow:
+        found, tail = None, f"this took more than {_UV_S:g} s"
+    if found is not None and found.status == 0:
+        return _describe(found.output.strip(), spec)
     raise StackFailure(
         f"no Python {wanted} on this machine, and it could not be fetched:\n{tail}",
         where=f"stack {spec.name}",
@@ -63,16 +71,9 @@ def find_interpreter(spec: StackSpec) -> Interpreter:
     )
 
 
-def _uv(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [uv.find_uv_bin(), "--no-config", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
+def _uv(arguments: list[str], environment: dict[str, str], stop: threading.Event | None) -> Ended:
+    command = [uv.find_uv_bin(), "--no-config", *arguments]
+    return run_command(command, timeout_s=_UV_S, env=environment, stop=stop)
 
 
 def _fits(version: str, wanted: str) -> bool:

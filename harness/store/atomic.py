@@ -7,10 +7,28 @@ import fcntl
 import os
 from typing import IO, TYPE_CHECKING
 
+from harness.errors import InfrastructureFailure
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["WriterLock", "beside", "publish", "replace_text", "writer_alive"]
+__all__ = ["WriterLock", "beside", "publish", "replace_text", "writer_alive", "writing"]
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What writes `path`. Raises InfrastructureFailure where the disk does not take it: a run's disk may fill up."""
+    try:
+        yield
+    except OSError as error:
+        # Of what a library says at length only the cause is of use.
+        why = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        raise InfrastructureFailure(
+            f"the result cannot be written: {why}",
+            where=str(path),
+            remedy="make room there, or name another results directory",
+        ) from error
 
 
 def beside(path: Path) -> Path:
@@ -21,20 +39,27 @@ def beside(path: Path) -> Path:
 def publish(path: Path) -> None:
     """Put `beside(path)` in `path`'s place, durably: its bytes, then the rename, then the directory reach the disk."""
     part = beside(path)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with writing(path):
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def replace_text(path: Path, text: str) -> None:
     """Make `text` (UTF-8) the content of `path`; a reader sees the old or the new content, never a mixture."""
-    beside(path).write_text(text, encoding="utf-8")
-    publish(path)
+    try:
+        with writing(path):
+            beside(path).write_text(text, encoding="utf-8")
+        publish(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside(path).unlink(missing_ok=True)
+        raise
 
 
 class WriterLock:

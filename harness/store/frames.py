@@ -14,9 +14,10 @@ import pandas as pd
 
 from harness.agent.records import WARMUP
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
-from harness.analysis.leak import METRICS
+from harness.analysis.leak import METRICS, Verdict
 from harness.analysis.recovery import RECOVERY_DELIVERY_NEEDS, RECOVERY_OPERATION_NEEDS, outages_in, take_recoveries
-from harness.errors import BadInput
+from harness.errors import BadInput, DamagedResult
+from harness.store import facts
 from harness.store.places import UNKNOWN, by_agent, server_sites
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from harness.memory.result import MemoryResult
     from harness.store.cell import Cell
     from harness.store.schema import CellRecord
 
@@ -303,26 +303,36 @@ def recovery_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def growth_frame(results: Iterable[tuple[Cell, MemoryResult]]) -> pd.DataFrame:
-    """One row per dose, role and metric; see Run.growth for the columns."""
-    rows = [
+def growth_frame(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row per dose, role and metric; see Run.growth for the columns. Raises DamagedResult."""
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        result = cell.record.facts.get(facts.MEMORY) if cell.record else None
+        try:
+            rows += _growth_rows(cell, result or {"doses": ()})
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedResult(f"its memory result cannot be read ({error})", where=str(cell.path)) from None
+    return pd.DataFrame(rows)
+
+
+def _growth_rows(cell: Cell, result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         {
             **_head(cell, "cell_state"),
-            "dose": dose.name,
-            "operations": dose.operations,
-            "processes": dose.repetitions,
-            "role": role.role,
-            "verdict": role.verdict.state,
+            "dose": dose["name"],
+            "operations": dose["operations"],
+            "processes": dose["repetitions"],
+            "role": role["role"],
+            "verdict": verdict.state,
             "metric": name,
             "unit": METRICS[name].unit,
             **{key: getattr(growth, key) for key in _GROWTH_COLUMNS},
         }
-        for cell, result in results
-        for dose in result.doses
-        for role in dose.roles
-        for name, growth in role.verdict.growths.items()
+        for dose in result["doses"]
+        for role in dose["roles"]
+        for verdict in (Verdict.from_json(role["verdict"]),)
+        for name, growth in verdict.growths.items()
     ]
-    return pd.DataFrame(rows)
 
 
 def _labelled(

@@ -21,6 +21,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "ATTEMPTS",
@@ -36,6 +42,7 @@ __all__ = [
     "SCENARIO",
     "SCHEMA",
     "new_run_id",
+    "require_text",
     "safe_name",
     "utc_now",
 ]
@@ -61,6 +68,18 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 def safe_name(text: str) -> str:
     """`text` as one path component: letters, digits, dot, hyphen, underscore; never empty, never hidden."""
     return _UNSAFE.sub("-", text).strip(".-") or "unnamed"
+
+
+def require_text(directory: Path) -> None:
+    """Raise BadInput unless the directory's name is text: Parquet files can be neither written nor read elsewhere."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            "the path is not UTF-8 text",
+            where=str(directory).encode(errors="backslashreplace").decode(),
+            remedy="name another directory, or go there and name it relatively",
+        ) from None
 
 
 def utc_now() -> str:

@@ -106,7 +106,7 @@ class RecordTable(TableFile):
     def _flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
-            self._writer.write_table(table, row_group_size=2 * _CHUNK_RECORDS)
+            self._hand_over(table, row_group_size=2 * _CHUNK_RECORDS)
             self._waiting, self._waiting_rows = [], 0
 
 

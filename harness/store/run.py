@@ -12,7 +12,7 @@ from harness.errors import BadInput, DamagedResult
 from harness.store import frames
 from harness.store.atomic import writer_alive
 from harness.store.cell import Cell, open_cell
-from harness.store.layout import CELLS, LOCK, MANIFEST, SCENARIO, SCHEMA, safe_name
+from harness.store.layout import CELLS, LOCK, MANIFEST, SCENARIO, SCHEMA, require_text, safe_name
 from harness.store.schema import Manifest, RunState
 
 if TYPE_CHECKING:
@@ -180,9 +180,7 @@ class Run:
         (one-sided 95 % bounds), delta (growth per operation that counts as a leak), mdl (least leak found with 80 %
         probability), total.
         """
-        from harness.memory.stored import stored_results
-
-        return frames.growth_frame(stored_results(self))
+        return frames.growth_frame(self.shown)
 
     def cell(self, name: str) -> Cell:
         """The cell of that id. Raises BadInput."""
@@ -224,8 +222,12 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     from pathlib import Path
 
     directory = Path(path)
-    if not (directory / MANIFEST).is_file():
-        directory = _newest(directory)
+    require_text(directory)
+    try:
+        if not (directory / MANIFEST).is_file():
+            directory = _newest(directory)
+    except OSError as error:
+        raise BadInput(f"no result can be read there: {error.strerror}", where=str(directory)) from None
     manifest = _manifest(directory / MANIFEST)
     alive = writer_alive(directory / LOCK)
     state: RunState = "unfinished" if manifest.state == "running" and not alive else manifest.state

@@ -88,6 +88,6 @@ class SampleTable(TableFile):
     def _flush(self) -> None:
         if self._rows:
             plain = pa.Table.from_pylist(self._rows, schema=_plain(self._schema))
-            self._writer.write_table(plain.cast(self._schema))
+            self._hand_over(plain.cast(self._schema))
             self.rows += len(self._rows)
             self._rows = []

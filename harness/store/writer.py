@@ -20,18 +20,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import secrets
 import shutil
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import harness
-from harness.errors import BadInput, Interrupted
+from harness.errors import BadInput, InfrastructureFailure, Interrupted
 from harness.store import facts
-from harness.store.atomic import WriterLock, replace_text
+from harness.store.atomic import WriterLock, replace_text, writing
 from harness.store.layout import (
     ATTEMPTS,
     CELL_RECORD,
@@ -45,6 +48,7 @@ from harness.store.layout import (
     READINGS,
     SCENARIO,
     new_run_id,
+    require_text,
     safe_name,
     utc_now,
 )
@@ -70,12 +74,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.plan.cell import AgentPlan, CellPlan
+    from harness.store.table import TableFile
 
-__all__ = ["CellWriter", "RunWriter"]
+__all__ = ["CellWriter", "RunWriter", "require_writable"]
+
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def require_writable(results: Path) -> None:
+    """Raise BadInput unless results can be written there; what had to be made to find out is removed again."""
+    require_text(results)
+    made: list[Path] = []
+    try:
+        made = [path for path in (results, *results.parents) if not path.exists()]
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise BadInput(
+            f"results cannot be written there ({os.strerror(error.errno or 0)})",
+            where=str(results),
+            remedy="name a writable results directory",
+        ) from None
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _dump(model: Manifest | CellRecord) -> str:
-    return json.dumps(mask(model.model_dump(mode="json", by_alias=True)), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(mask(model.model_dump(mode="json", by_alias=True)), indent=1, ensure_ascii=False) + "\n"
+    # A path need not be UTF-8, and what Python has in its place has no UTF-8 form: it is written out, \\udce9.
+    return _LONE.sub(lambda found: rf"\\u{ord(found[0]):04x}", text)
 
 
 def _outcome_of(error: BaseException | None) -> tuple[RunState, list[str]]:
@@ -93,9 +123,11 @@ def _again(entry: CellEntry) -> CellEntry:
 
 def _copy_log(directory: Path, source: Path, name: str | None) -> None:
     # Line by line: a password must not reach the stored log, and a log may be large.
-    directory.mkdir(exist_ok=True)
+    with writing(directory):
+        directory.mkdir(exist_ok=True)
     target = directory / safe_name(name or source.name)
     with (
+        writing(target),
         source.open(encoding="utf-8", errors="replace") as lines,
         target.open("w", encoding="utf-8") as out,
     ):
@@ -139,43 +171,70 @@ class RunWriter:
 
         Raises:
             BadInput: the directory exists, or cannot be made.
+            InfrastructureFailure: it cannot be written; nothing of it is left.
         """
-        from harness.store.host import host_facts
-
         run_id = run_id or new_run_id(secrets.token_hex(2))
         path = results / safe_name(scenario) / safe_name(run_id)
+        made = False
         try:
             path.mkdir(parents=True)
+            made = True
             (path / CELLS).mkdir()
         except FileExistsError:
             raise BadInput(
                 "a result of that name exists already", where=str(path), remedy="give another run id, or move it away"
             ) from None
         except OSError as error:
+            if made:
+                path.rmdir()
             raise BadInput(
                 f"the result directory cannot be made ({error.strerror})",
                 where=str(path),
                 remedy="name a writable results directory",
             ) from None
-        lock = WriterLock(path / LOCK)
-        text = mask_text(resolved)
-        replace_text(path / SCENARIO, text)
-        manifest = Manifest(
-            run=path.name,
-            scenario=scenario,
-            started=utc_now(),
-            harness=harness.__version__,
-            command=list(command),
-            seed=seed,
-            host=dict(host if host is not None else host_facts()),
-            fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-            cells=[
-                CellEntry(id=c.id, system=c.system, repetition=c.repetition, order=c.order, point=dict(c.point))
-                for c in cells
-            ],
-        )
-        writer = cls(path, manifest, lock)
-        writer._save()
+        try:
+            return cls._begin(path, scenario, mask_text(resolved), cells, command, seed, host)
+        except BaseException:
+            # Without a manifest nothing says what it is.
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    @classmethod
+    def _begin(
+        cls,
+        path: Path,
+        scenario: str,
+        text: str,
+        cells: Sequence[CellPlan],
+        command: Sequence[str],
+        seed: int | None,
+        host: Mapping[str, Any] | None,
+    ) -> RunWriter:
+        from harness.store.host import host_facts
+
+        with writing(path):
+            lock = WriterLock(path / LOCK)
+        try:
+            replace_text(path / SCENARIO, text)
+            manifest = Manifest(
+                run=path.name,
+                scenario=scenario,
+                started=utc_now(),
+                harness=harness.__version__,
+                command=list(command),
+                seed=seed,
+                host=dict(host if host is not None else host_facts()),
+                fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+                cells=[
+                    CellEntry(id=c.id, system=c.system, repetition=c.repetition, order=c.order, point=dict(c.point))
+                    for c in cells
+                ],
+            )
+            writer = cls(path, manifest, lock)
+            writer._save()
+        except BaseException:
+            lock.release()
+            raise
         return writer
 
     @classmethod
@@ -272,6 +331,19 @@ class RunWriter:
         if entry.state in ("failed", "invalid"):
             entry = _again(entry)
             self._replace(entry)
+        with writing(directory):
+            self._make_way(directory, entry)
+            directory.mkdir()
+        self._enter_cell_state(plan.id, "running", [], None)
+        try:
+            self._open_cell = CellWriter(self, directory, plan)
+        except InfrastructureFailure as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            self._enter_cell_state(plan.id, "failed", [str(error)], None)
+            raise
+        return self._open_cell
+
+    def _make_way(self, directory: Path, entry: CellEntry) -> None:
         if directory.exists():
             aside = self.path / ATTEMPTS / f"{directory.name}.{len(entry.attempts)}"
             if entry.attempts and (directory / CELL_RECORD).exists() and not aside.exists():
@@ -279,22 +351,22 @@ class RunWriter:
                 directory.rename(aside)
             else:
                 shutil.rmtree(directory)
-        directory.mkdir()
-        self._enter_cell_state(plan.id, "running", [], None)
-        self._open_cell = CellWriter(self, directory, plan)
-        return self._open_cell
 
     def finish(self, state: RunState, why: Sequence[str] = ()) -> None:
-        """Write the final state and give up the lock. Idempotent."""
+        """Write the final state and give up the lock, even if it cannot be written. Idempotent."""
         if self._finished:
             return
-        if self._open_cell is not None:
-            self._open_cell.finish("interrupted" if state == "interrupted" else "failed", why)
-        self._update(state=state, why=list(why), ended=utc_now())
-        self._lock.release()
         self._finished = True
+        try:
+            if self._open_cell is not None:
+                self._open_cell.finish("interrupted" if state == "interrupted" else "failed", why)
+        finally:
+            try:
+                self._update(state=state, why=list(why), ended=utc_now())
+            finally:
+                self._lock.release()
 
-    def _cell_finished(self, cell: str, state: CellState, reasons: Sequence[str], digest: str) -> None:
+    def _cell_finished(self, cell: str, state: CellState, reasons: Sequence[str], digest: str | None) -> None:
         self._open_cell = None
         self._enter_cell_state(cell, state, reasons, digest)
 
@@ -339,7 +411,9 @@ class CellWriter:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if not self._finished:
             state, why = _outcome_of(error)
-            self.finish("interrupted" if state == "interrupted" else "failed", why)
+            # A full disk must not make an interrupt look like one cell's failure.
+            with suppress(InfrastructureFailure) if state == "interrupted" else nullcontext():
+                self.finish("interrupted" if state == "interrupted" else "failed", why)
 
     def go(self, instant_ns: int, by_agent: Mapping[int, int] | None = None) -> None:
         """The go instant in ns of this host's CLOCK_MONOTONIC; `by_agent` where agents live on clocks of their own.
@@ -414,17 +488,17 @@ class CellWriter:
             return
         self._sealed = True
         files = {}
-        for name, table in (
-            (OPERATIONS, self._operations),
-            (DELIVERIES, self._deliveries),
-            (PROCESSES, self._processes),
-            (READINGS, self._readings),
-        ):
-            if table is None:
-                continue
+        for name, table in self._tables():
             table.publish()
             files[name] = FileRecord(rows=table.rows, bytes=(self.path / name).stat().st_size)
         self._record = self._record.model_copy(update={"files": files})
+
+    def _tables(self) -> Iterator[tuple[str, TableFile]]:
+        yield OPERATIONS, self._operations
+        yield DELIVERIES, self._deliveries
+        yield PROCESSES, self._processes
+        if self._readings is not None:
+            yield READINGS, self._readings
 
     def record(self) -> CellRecord:
         """The cell's record as it stands, e.g. to judge a sealed cell."""
@@ -446,10 +520,18 @@ class CellWriter:
         if self._finished:
             return
         self._finished = True
-        self.seal()
-        record = self.record().model_copy(update={"state": state, "reasons": list(reasons), "ended": utc_now()})
-        text = _dump(record)
-        replace_text(self.path / CELL_RECORD, text)
+        try:
+            self.seal()
+            record = self.record().model_copy(update={"state": state, "reasons": list(reasons), "ended": utc_now()})
+            text = _dump(record)
+            replace_text(self.path / CELL_RECORD, text)
+        except InfrastructureFailure as error:
+            # The room its unfinished files take may be just what the manifest needs to say so.
+            for _, table in self._tables():
+                table.discard()
+            failed: CellState = "interrupted" if state == "interrupted" else "failed"
+            self._run._cell_finished(self.id, failed, [*reasons, str(error)], None)
+            raise
         self._run._cell_finished(self.id, state, reasons, hashlib.sha256(text.encode()).hexdigest())
 
     def _add(self, table: RecordTable, agent: int, records: Path, senders: Any) -> Appended:

@@ -106,6 +106,11 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["resume", "results/examples/quickstart"], 2, "nothing is left to run"),
         (["resume", "no-such-run"], 2, "no result here"),
         (["links", "probe", "scenarios/quickstart.yaml"], 2, "unknown key"),
+        (["report", "x" * 300], 2, "File name too long"),
+        (["compare", "x" * 300], 2, "File name too long"),
+        (["resume", "x" * 300], 2, "File name too long"),
+        (["gate", "x" * 300], 2, "File name too long"),
+        (["report", "res\udce9"], 2, r"res\udce9: the path is not UTF-8 text"),
     ],
 )
 def test_bad_arguments_get_an_answer(arguments: Sequence[str], code: int, says: str, tmp_path: Path) -> None:
@@ -115,6 +120,65 @@ def test_bad_arguments_get_an_answer(arguments: Sequence[str], code: int, says: 
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert not list(tmp_path.glob("*/*")), "a run that cannot start leaves no result"
+
+
+@pytest.mark.parametrize("results", ["/proc/nowhere", "/tmp/res\udce9"])
+def test_results_that_cannot_be_written_are_found_before_anything_is_built(results: str, tmp_path: Path) -> None:
+    done = harness("run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", results, state=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "building" not in done.stdout
+    assert "directory" in done.stderr
+
+
+def test_a_host_on_which_nothing_can_be_noted_is_told_of(tmp_path: Path) -> None:
+    done = harness(
+        "run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", tmp_path, state=Path("/proc/nowhere")
+    )
+    assert done.returncode == 3, done.stderr
+    assert "XDG_STATE_HOME" in done.stderr
+
+
+def _main_with(raised: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import importlib
+m = importlib.import_module("harness.cli.main")
+@m.click.command(cls=m._Lazy, invoke_without_command=True)
+def bad():
+    raise {raised}
+m.cli = bad
+m.main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environ}
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        ("KeyError('y')", 70, "internal error: KeyError: 'y' (<string>:6); HARNESS_DEBUG=1 shows"),
+        ("BrokenPipeError(32, 'Broken pipe')", 70, "internal error: BrokenPipeError"),
+        ("OSError(28, 'full', '/some/file')", 3, "/some/file: No space left on device"),
+        ("OSError(36, 'long', '/some/file')", 2, "/some/file: cannot be used: File name too long"),
+    ],
+)
+def test_a_fault_of_the_harness_is_never_a_regression(raised: str, code: int, says: str) -> None:
+    done = _main_with(raised)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in _main_with(raised, HARNESS_DEBUG="1").stderr
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure() -> None:
+    shell = f"{sys.executable} -m harness plan scenarios/quickstart.yaml --json; echo $? >&2"
+    process = subprocess.Popen(["sh", "-c", shell], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == "0\n"
+    process.wait()
+    process.stderr.close()
 
 
 def test_links_are_measured_and_judged_as_a_table(tmp_path: Path) -> None:
@@ -206,3 +270,31 @@ def test_what_a_killed_run_left_is_cleaned_up(tmp_path: Path) -> None:
     assert harness("cleanup", state=tmp_path / "state").returncode == 0
     assert not any(path.exists() for path in scratch)
     assert harness("cleanup", state=tmp_path / "state").stdout == "nothing to remove\n"
+
+
+@pytest.mark.parametrize("arguments", [["links", "probe", "topologies/{}"], ["doctor"]], ids=lambda words: words[0])
+def test_what_a_killed_look_at_the_machine_left_is_cleaned_up(arguments: list[str], tmp_path: Path) -> None:
+    words = [word.format(TOPOLOGIES[0].name) for word in arguments]
+    labs = tmp_path / "state" / "femdc-harness" / "labs"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**environment(tmp_path / "state"), "TMPDIR": str(scratch)},
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(list(labs.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    (labs / "femdc-half.tmp").write_text("{")
+    os.utime(labs / "femdc-half.tmp", (0, 0))
+    recorded = {json.loads(path.read_text())["scratch"] for path in labs.glob("*.json")}
+    assert {str(path) for path in scratch.iterdir()} <= recorded
+    assert harness("cleanup", state=tmp_path / "state").returncode == 0
+    assert not list(scratch.iterdir())
+    assert not list(labs.iterdir())

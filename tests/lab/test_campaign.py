@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.files import load_scenario
 from harness.lab.cell import CellEnd, CellSettings, run_cell
 from harness.lab.observer import Observer, Silent, Tick
 from harness.lab.pace import Pace, Standing
+from harness.lab.provision import Provided
 from harness.lab.run import RunSettings, resume_run, run_scenario
 from harness.plan.cell import CellPlan
 from harness.report.answer import warnings_of
@@ -259,3 +261,17 @@ def test_time_left_is_learnt_from_the_cells_that_ran(tmp_path: Path) -> None:
     pace.took(cells[1], 6.0)
     assert left(cells[2:]) == (5.0, False)
     assert left(()) == (0.0, False)
+
+
+def test_what_is_made_while_stacks_are_built_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_arguments: object) -> Provided:
+        places.append(tempfile.gettempdir())
+        (tmp_path / "state" / "femdc-harness" / "labs" / f"{Path(places[0]).name}.json").read_text()
+        raise BusFailure("not today")
+
+    places: list[str] = []
+    monkeypatch.setattr("harness.lab.run.provide", look)
+    with pytest.raises(BusFailure):
+        run(tmp_path, Silent())
+    assert not Path(places[0]).exists()
+    assert not list((tmp_path / "results").glob("*/*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -212,3 +213,13 @@ def test_nothing_survives_a_killed_controller(kind: str, tmp_path: Path, monkeyp
     record.destroy()
     assert not Path(scratch).exists()
     assert abandoned_labs() == []
+
+
+def test_a_supervisor_that_ended_a_moment_ago_is_a_failure_of_the_lab(tmp_path: Path) -> None:
+    runtime = LocalRuntime("ended", tmp_path)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        runtime._channel = ours
+        theirs.close()  # before anybody has read the end of it
+        with pytest.raises(LabFailure, match="supervisor cannot be reached"):
+            runtime._request({"op": "batch", "commands": []})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -86,6 +89,37 @@ def test_one_failure_does_not_keep_the_others_from_being_built(tmp_path: Path) -
     with pytest.raises(StackFailure, match="stack wrong"):
         build_stacks([StackSpec(name="wrong", requirements=("vine==99.0.0",)), SMALL], cache=tmp_path)
     assert list(tmp_path.glob("stacks/*/.complete"))
+
+
+def test_an_interrupt_ends_the_installers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = tmp_path / "uv"
+    installer.write_text(f"#!/bin/sh\necho begun > {tmp_path}/begun\nsleep 60\n")
+    installer.chmod(0o755)
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(installer))
+
+    def interrupt() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        build_stacks([SMALL], cache=tmp_path)
+    assert time.monotonic() - began < 50
+    assert not list(tmp_path.glob("stacks/*/.complete"))
+
+
+def test_a_slow_installer_is_a_failure_of_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = tmp_path / "uv"
+    installer.write_text("#!/bin/sh\nsleep 60\n")
+    installer.chmod(0o755)
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(installer))
+    with pytest.raises(StackFailure, match="did not finish within 1 s"):
+        build_stack(SMALL, cache=tmp_path, timeout_s=1.0)
+    monkeypatch.setattr("harness.stack.interpreter._UV_S", 1.0)
+    with pytest.raises(StackFailure, match=r"no Python 3\.8 on this machine(?s:.)*took more than 1 s"):
+        find_interpreter(StackSpec(name="old", python="3.8"))
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:

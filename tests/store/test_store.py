@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import harness
-from harness.errors import BadInput, DamagedResult, Interrupted
+from harness.errors import BadInput, DamagedResult, InfrastructureFailure, Interrupted
 from harness.store.records import RECORD
 from harness.store.writer import CellWriter, RunWriter
 from tests.store.made import GO_NS, Made, client_records, fill, make_run, plan, plans, resolved, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -360,3 +359,61 @@ def test_shown_in_a_notebook(made_run: Path) -> None:
     page = harness.load_run(made_run)._repr_html_()
     assert "made" in page
     assert "rabbit-r1" in page
+
+
+def _fill_and_finish(cell: CellWriter, made: Made, scratch: Path) -> None:
+    fill(cell, plans(made)[0], made, scratch)
+    cell.finish("valid")
+
+
+def _full(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Make the disk full for files of these names."""
+    real = Path.write_text
+
+    def write(self: Path, *args: Any, **kwargs: Any) -> int:
+        if self.name in names:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", write)
+
+
+def test_a_full_disk_is_named_and_the_manifest_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Made(seconds=2)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(made), run_id="one") as run:
+        _full(monkeypatch, ".cell.json.part")
+        with pytest.raises(InfrastructureFailure, match=r"(?s)cell\.json: .*No space left on device.*make room"):
+            _fill_and_finish(run.cell(plans(made)[0]), made, tmp_path)
+        monkeypatch.undo()
+    loaded = harness.load_run(tmp_path / "made" / "one")
+    assert loaded.state == "failed"
+    assert [cell.state for cell in loaded.all_cells] == ["failed", "planned"]
+    assert "No space left" in loaded.all_cells[0].reasons[0]
+
+
+def _interrupted_when_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    _full(monkeypatch, ".cell.json.part")
+    raise KeyboardInterrupt
+
+
+def test_a_full_disk_does_not_hide_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(Made()), run_id="one")
+    with pytest.raises(KeyboardInterrupt), run, run.cell(plans(Made())[0]):
+        _interrupted_when_full(monkeypatch)
+    monkeypatch.undo()
+    assert harness.load_run(tmp_path / "made" / "one").state == "interrupted"
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _full(monkeypatch, ".manifest.json.part")
+    with pytest.raises(InfrastructureFailure, match="No space left"):
+        RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(Made()), run_id="one")
+    assert not list((tmp_path / "made").iterdir())
+
+
+def test_a_command_need_not_be_utf_8(tmp_path: Path) -> None:
+    command = ("harness", "run", "gr\udcfcn.yaml")
+    RunWriter.create(tmp_path, "made", resolved="{}", cells=plans(Made()), run_id="one", command=command).finish(
+        "failed"
+    )
+    assert harness.load_run(tmp_path / "made" / "one").manifest.command[-1] == r"gr\udcfcn.yaml"
