@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from harness.errors import BadFile, BadInput, Finding
 from harness.model.document import Document, parse_document, validate
+from harness.model.faults import nearest
 from harness.model.scenario import Scenario
 from harness.model.stack import StackSpec
 from harness.model.topology import Topology
@@ -45,15 +47,20 @@ class LoadedScenario:
 def read_document(path: Path) -> Document:
     """Read and parse one YAML file. Raises BadInput or BadFile."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        # A pipe would be waited for, a device never end.
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise BadInput("cannot be read: not a file but a device or pipe", where=str(path), expected="a YAML file")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise BadInput(
                 "the file is too large for a scenario or topology", where=str(path), expected="at most 4 MiB"
             )
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise BadInput(f"cannot be read: {error.strerror}", where=str(path), expected="a YAML file") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
+        raise BadInput(f"not UTF-8 text (byte {error.start})", where=str(path), expected="a file in UTF-8") from None
     return parse_document(text, str(path))
 
 
@@ -92,15 +99,32 @@ def _loaded(document: Document, path: Path, changes: Mapping[str, Any] | None = 
         topology, topology_document = scenario.topology, document
     else:
         target = path.parent / scenario.topology
-        if not target.is_file():
-            finding = document.finding(
-                ("topology",), f"there is no file {scenario.topology!r}", f"a path relative to {path.parent or '.'}"
-            )
-            raise BadFile((finding,))
+        try:
+            there = target.is_file()
+        except OSError:  # a name too long, a directory that may not be searched
+            there = False
+        if not there:
+            raise BadFile((_no_topology(document, path.parent, scenario.topology),))
         topology_document = _changed(read_document(target), of_topology)
         topology = validate(topology_document, Topology)
     stacks = {stack.name: stack for stack in SHIPPED} | dict(scenario.stacks)
     return LoadedScenario(scenario, topology, document, topology_document, stacks)
+
+
+def _no_topology(document: Document, directory: Path, name: str) -> Finding:
+    """The finding of a topology that is not there, with the file beside it that is most like it."""
+    meant = (directory / name).parent
+    try:
+        beside = {entry.name: entry for entry in meant.iterdir() if entry.suffix in (".yaml", ".yml")}
+    except OSError:
+        beside = {}
+    near = nearest(Path(name).name, beside)
+    return document.finding(
+        ("topology",),
+        f"there is no file {name!r}",
+        f"a path relative to {directory}",
+        str(Path(name).with_name(near)) if near else None,
+    )
 
 
 def _changed(document: Document, changes: Mapping[str, Any]) -> Document:

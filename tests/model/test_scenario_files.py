@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -59,15 +60,19 @@ def test_the_unchanged_files_are_good(tmp_path: Path) -> None:
         ("payload:", "paylod:", 16, "workloads.call.paylod", "unknown key", "payload"),
         ("10/s", "10", 15, "workloads.call.rate", "no unit", None),
         ("10/s", "0/s", 15, "workloads.call.rate", "above 0", None),
-        ("rpc-call", "rpc-cal", 12, "workloads.call.pattern", "not known here", None),
+        ("rpc-call", "rpc-cal", 12, "workloads.call.pattern", "not known here", "rpc-call"),
         ("{edge-a: 1}", "{egde-a: 1}", 13, "workloads.call.clients.egde-a", "no site 'egde-a'", "edge-a"),
         ("servers: {core: 1}", "servers: {}", 14, "workloads.call.servers", "", None),
         ("    servers: {core: 1}\n", "", 11, "workloads.call.servers", "missing", None),
         ("at: core}", "at: cor}", 5, "systems.rabbitmq.bus.at.cor", "no site 'cor'", "core"),
-        ("kind: rabbitmq", "kind: rabbit", 5, "systems.rabbitmq.bus", "", None),
+        ("kind: rabbitmq", "kind: rabbit", 5, "systems.rabbitmq.bus", "", "rabbitmq"),
         ("14.7.3-rabbit", "14.7.3-amqp1", 6, "systems.rabbitmq.stack", "speaks amqp1", None),
         ("14.7.3-rabbit", "14.7.3-rabbi", 6, "systems.rabbitmq.stack", "no stack", "oslo-14.7.3-rabbit"),
-        ("topology.yaml", "topologi.yaml", 2, "topology", "no file", None),
+        ("topology.yaml", "topologi.yaml", 2, "topology", "no file", "topology.yaml"),
+        ("topology.yaml", "x" * 300, 2, "topology", "no file", None),
+        ("10/s", "1e308/s", 15, "workloads.call.rate", "too large", None),
+        ("10/s", "200000/s", 15, "workloads.call.rate", "too large", None),
+        ("1KiB", "1e308GiB", 16, "workloads.call.payload", "finite", None),
         ("graph: mesh", "graph: [[core, edge-a]]", 8, "systems.amqp1.bus.graph", "does not reach", None),
         ("5s}", "5s, warmup: 2s}", 17, "load.warmup", "twice", None),
         ("duration: 5s", "duration: 0s", 17, "load.duration", "last some time", None),
@@ -138,11 +143,33 @@ def test_every_fault_is_shown_at_once(tmp_path: Path) -> None:
         ("a: !!python/object/apply:os.system [id]\n", "unknown YAML tag"),
         ("? [a, b]\n: c\n", "plain text"),
         ("a: &x [*x]\n", "nested too deeply"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: 1\nb: \x7f\n", r":2: .*U\+007F"),
+        ('a: "\\0"\n', r"U\+0000"),
+        ('a: "\\ud800"\n', r"U\+D800"),
+        ("a: !!bool maybe\n", "unknown YAML tag"),
+        ('a: !!int ""\n', "unknown YAML tag"),
+        ("a: !!timestamp x\n", "unknown YAML tag"),
+        ("a: 1" + "0" * 5000, "a number of 5001 digits"),
+        ("a: &x {b: 1}\nc: {<<: *x}\n", ":2: c.<<: YAML's merge keys are not supported"),
     ],
 )
 def test_a_file_that_is_no_scenario_at_all(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(BadFile, match=says):
         plan(tmp_path, text)
+
+
+def test_a_device_and_a_pipe_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(BadInput, match="device or pipe"):
+            load_scenario(path)
+
+
+def test_a_number_of_clients_swept_over_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scenario.yaml").write_text(SCENARIO.replace("{edge-a: 1}", "5"))
+    with pytest.raises(BadFile, match=r"workloads\.call\.clients: 3 does not fit here\n  expected: a mapping"):
+        load_scenario(tmp_path / "scenario.yaml", {"clients": 3})
 
 
 def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
