@@ -16,6 +16,7 @@ from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
 from harness.model.document import Document
 from harness.model.document import validate as validate_document
+from harness.model.json_schema import json_schema
 from harness.model.scenario import Scenario
 from harness.model.topology import Topology
 
@@ -95,6 +96,4 @@ def schema(kind: str, form: str) -> None:
         click.echo(language_page(), nl=False)
         return
     model = Scenario if kind == "scenario" else Topology
-    document = model.model_json_schema(mode="validation")
-    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json.dumps(json_schema(model), indent=2))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, TEXT, AlsoWritten, Frozen, Name, Real, Whole
 from harness.model.quantities import Size
 
 __all__ = ["BusSpec", "Limited", "LoopbackBus", "Placed", "RabbitmqBus", "RouterBus"]
@@ -26,13 +26,18 @@ def _sites(value: object) -> object:
     return value
 
 
-Sites = Annotated[dict[Name, Annotated[int, Field(ge=1, le=64)]], BeforeValidator(_sites), Field(min_length=1)]
+Sites = Annotated[
+    dict[Name, Annotated[Whole, Field(ge=1, le=64)]],
+    Field(min_length=1),
+    BeforeValidator(_sites),
+    AlsoWritten((TEXT, NAMES)),
+]
 
 
 class Limited(Frozen):
     """What a node may use. Only runtimes with containers can keep it to that."""
 
-    cpus: float | None = Field(default=None, gt=0, description="CPU time each node may use, in cores, like 0.5")
+    cpus: Real | None = Field(default=None, gt=0, le=4096, description="CPU time each node may use, in cores, like 0.5")
     memory: Size | None = Field(default=None, ge=8 << 20, description="memory each node may use, like 512MiB; no swap")
 
 

@@ -200,10 +200,11 @@ def like(text: object, value: float) -> str:
 
 
 def _schema(description: str, units: Mapping[str, float], example: str) -> WithJsonSchema:
-    names = "|".join(re.escape(unit) for unit in units)
+    names = "|".join(_any_case(unit) if units is _RATE else re.escape(unit) for unit in units)
     return WithJsonSchema(
         {
             "anyOf": [
+                {"type": "string", "pattern": r"^\s*[+-]?0+(\.0*)?\s*$"},
                 {
                     "type": "string",
                     "pattern": rf"^\s*\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*({names})\s*$",
@@ -214,6 +215,10 @@ def _schema(description: str, units: Mapping[str, float], example: str) -> WithJ
             "examples": [example],
         }
     )
+
+
+def _any_case(unit: str) -> str:
+    return "".join(f"[{letter.lower()}{letter.upper()}]" for letter in unit)
 
 
 def _quantity(

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import Frozen, Name, Whole
 from harness.model.memory import MemorySpec
 from harness.model.quantities import Duration
 from harness.model.stack import Adapter, StackName, StackSpec
@@ -99,6 +99,13 @@ def _named(value: Any) -> Any:
     """A stack's name is its key."""
     if not isinstance(value, Mapping):
         return value
+    faults = [
+        Fault((name, "name"), f"the stack {name!r} calls itself {stack['name']!r}", "no name: it is the key")
+        for name, stack in value.items()
+        if isinstance(stack, Mapping) and stack.get("name", name) != name
+    ]
+    if faults:
+        raise refuse(*faults)
     return {
         name: {**stack, "name": name} if isinstance(stack, Mapping) and "name" not in stack else stack
         for name, stack in value.items()
@@ -123,7 +130,7 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
-    scale: int = Field(
+    scale: Whole = Field(
         default=1,
         ge=1,
         le=10_000,
@@ -139,7 +146,7 @@ class Scenario(Frozen):
         default_factory=dict, description="client environments beside the shipped ones"
     )
     hosts: Limited = Field(default_factory=Limited, description="what each client host may use")
-    repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
+    repetitions: Whole = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
@@ -149,7 +156,7 @@ class Scenario(Frozen):
         default="product",
         description="product: all values of the sweep with each other; zip: the first together, then the second",
     )
-    seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
+    seed: Whole = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
 
     @model_validator(mode="after")
     def _check_references(self) -> Scenario:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen
+from harness.model.frozen import Frozen, Whole
 from harness.model.quantities import Duration, Frequency
 
 __all__ = ["Burst", "Closed", "Ramp", "Schedule", "Step"]
@@ -37,7 +37,7 @@ class Ramp(Frozen):
 class Burst(Frozen):
     """Many operations at the same instant, again and again; all clients at once."""
 
-    size: int = Field(ge=1, le=100_000, description="operations of each client that are due together")
+    size: Whole = Field(ge=1, le=100_000, description="operations of each client that are due together")
     every: Duration = Field(gt=0, description="from one burst to the next")
 
 
@@ -45,7 +45,7 @@ class Closed(Frozen):
     """Closed loop: an operation follows the end of the one before, in each thread of each client."""
 
     pause: Duration = Field(default=0, description="think time between operations")
-    count: int | None = Field(
+    count: Whole | None = Field(
         default=None, ge=1, description="operations of each client in all; default: until the load ends"
     )
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from harness.model.frozen import Frozen
 
@@ -59,15 +59,24 @@ def check_requirement(value: str) -> str:
     return value
 
 
-StackName = Annotated[str, AfterValidator(_check_name)]
+StackName = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern.removesuffix(chr(92) + 'Z')}$"}),
+]
 Pinned = Annotated[str, AfterValidator(check_requirement)]
+
+
+def _name_is_key(schema: dict[str, Any]) -> None:
+    """In a file the name is the key."""
+    schema["required"] = [key for key in schema.get("required", ()) if key != "name"]
 
 
 class StackSpec(Frozen):
     """A client environment.
 
     Attributes:
-        name: how scenarios refer to it, e.g. "oslo-14.7.3-rabbit".
+        name: how scenarios refer to it, e.g. "oslo-14.7.3-rabbit"; in a scenario its key, which need not be repeated.
         python: version ("3.11", "3.11.7") or absolute path of the interpreter; None for the controller's own.
         requirements: packages, each pinned to one version.
         constraints: versions for packages that `requirements` only pull in (pinned as well).
@@ -77,6 +86,8 @@ class StackSpec(Frozen):
         env: environment variables of its processes, e.g. MALLOC_ARENA_MAX.
         image: container image that is this stack, its `python3` having the packages; instead of building one.
     """
+
+    model_config = ConfigDict(json_schema_extra=_name_is_key)
 
     name: StackName
     python: Annotated[str, AfterValidator(_check_python)] | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, NULL, AlsoWritten, Frozen, Name, Real
 from harness.model.link_spec import LinkDefaults, LinkSpec
 from harness.model.links import Impairment
 
@@ -19,8 +20,8 @@ __all__ = ["Location", "Site", "Topology"]
 class Location(Frozen):
     """Where a site stands on the Earth; links without a declared delay get one from the distance."""
 
-    latitude: float = Field(ge=-90, le=90, description="degrees north")
-    longitude: float = Field(ge=-180, le=180, description="degrees east")
+    latitude: Real = Field(ge=-90, le=90, description="degrees north")
+    longitude: Real = Field(ge=-180, le=180, description="degrees east")
 
 
 class Site(Frozen):
@@ -47,7 +48,9 @@ class Topology(Frozen):
 
     name: Name = Field(description="name of the topology")
     title: str = Field(default="", description="one line for people")
-    sites: dict[Name, Site] = Field(min_length=1, max_length=64, description="the sites, by name")
+    sites: Annotated[dict[Name, Annotated[Site, AlsoWritten((NULL,))]], AlsoWritten((NAMES,))] = Field(
+        min_length=1, max_length=64, description="the sites, by name"
+    )
     links: dict[Name, LinkSpec] = Field(default_factory=dict, description="the links, by name")
     defaults: LinkDefaults = Field(
         default_factory=LinkDefaults, description="what every link, and every pair without one, starts from"
@@ -58,6 +61,11 @@ class Topology(Frozen):
     def _bare_sites(cls, value: object) -> object:
         """`edge-a:` with nothing behind it is a site with defaults; a list of names is as good as a mapping."""
         if isinstance(value, list):
+            doubled = [(index, name) for index, name in enumerate(value) if name in value[:index]]
+            if doubled:
+                raise refuse(
+                    *(Fault((index,), f"site {name!r} is named twice", "each once") for index, name in doubled)
+                )
             return {str(name): {} for name in value}
         if isinstance(value, dict):
             return {name: {} if site is None else site for name, site in value.items()}
