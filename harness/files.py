@@ -18,7 +18,7 @@ from harness.model.stack import StackSpec
 from harness.model.topology import Topology
 from harness.plan.cell import CellPlan
 from harness.plan.planner import Impossible, cell_order, plan_cell
-from harness.plan.sweep import TOPOLOGY_KEYS, points, substitute
+from harness.plan.sweep import TOPOLOGY_KEYS, full_key, points, substitute
 from harness.stack.shipped import SHIPPED
 
 __all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document", "scenario_from_text"]
@@ -135,8 +135,10 @@ def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
             substitute(key, value, data, document)
         except BadFile as bad:
             first = bad.findings[0]
-            raise BadInput(first.what, where=f"--set {key}", expected=first.expected) from None
-    return replace(document, data=data) if changes else document
+            remedy = f"did you mean {first.suggestion}?" if first.suggestion else None
+            raise BadInput(first.what, where=f"--set {key}", expected=first.expected, remedy=remedy) from None
+    changed = (*document.changed, *((key, tuple(full_key(key).split("."))) for key in changes))
+    return replace(document, data=data, changed=changed) if changes else document
 
 
 def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[CellPlan, ...]:
@@ -150,10 +152,12 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
     """
     unknown = [name for name in systems if name not in loaded.scenario.systems]
     if unknown:
+        near = nearest(unknown[0], loaded.scenario.systems)
         raise BadInput(
             f"the scenario has no system {unknown[0]!r}",
             where=loaded.document.file,
             expected="one of: " + ", ".join(loaded.scenario.systems),
+            remedy=f"did you mean {near}?" if near else None,
         )
     chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
     variants = [
@@ -189,8 +193,14 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                 loaded.document.finding(fault.at, fault.what, fault.expected, fault.suggestion)
                 for fault in impossible.faults
             ]
-            raise BadFile(tuple(findings)) from None
+            raise BadFile((*_point_finding(loaded, point, "cannot be carried out"), *findings)) from None
     return tuple(cells)
+
+
+def _point_finding(loaded: LoadedScenario, point: Mapping[str, Any], what: str) -> tuple[Finding, ...]:
+    """The finding that says at which point of a sweep the others were made; none without a sweep."""
+    shown = ", ".join(f"{key} = {value!r}" for key, value in point.items())
+    return (loaded.document.finding(("sweep",), f"the point {shown} {what}"),) if point else ()
 
 
 def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenario, Topology]:

@@ -16,6 +16,7 @@ from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
 from harness.model.document import Document
 from harness.model.document import validate as validate_document
+from harness.model.faults import nearest
 from harness.model.json_schema import json_schema
 from harness.model.scenario import Scenario
 from harness.model.topology import Topology
@@ -26,7 +27,10 @@ _FILE = click.Path(path_type=Path)
 
 
 def _is_topology(document: Document) -> bool:
-    return "sites" in document.data and not {"systems", "workloads", "topology"} & set(document.data)
+    """Whether it is a topology file, also one whose keys are misspelt: it has none of the keys a scenario alone has."""
+    topology, scenario = set(Topology.model_fields), set(Scenario.model_fields)
+    meant = {nearest(key, topology | scenario) for key in document.data}
+    return bool(meant & (topology - scenario)) and not meant & (scenario - topology)
 
 
 @click.command()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
 from harness.model.frozen import NAMES, TEXT, AlsoWritten, Frozen, Name, Real, Whole
@@ -49,12 +51,32 @@ class Placed(Limited):
     )
 
 
+_CONFIG_KEY = re.compile(r"[\w.:/$*@-]+\Z", re.ASCII)
+
+
+def _config(value: Mapping[str, str | int | bool]) -> Mapping[str, str | int | bool]:
+    """Each is one line of a file: `key = value`."""
+    faults = [
+        Fault((key,), f"{key!r} cannot be a key of rabbitmq.conf", "letters, digits and dots, like channel_max")
+        for key in value
+        if not _CONFIG_KEY.match(key)
+    ]
+    faults += [
+        Fault((key,), "a value of several lines", "one line")
+        for key, text in value.items()
+        if isinstance(text, str) and len(text.splitlines()) > 1
+    ]
+    if faults:
+        raise refuse(*faults)
+    return value
+
+
 class RabbitmqBus(Placed):
     """RabbitMQ: one broker, or a cluster of all brokers named."""
 
     kind: Literal["rabbitmq"] = Field(description="which kind of bus")
     at: Sites = Field(description="where the brokers stand: a site, a list of sites, or sites with numbers of brokers")
-    config: dict[str, str | int | bool] = Field(
+    config: Annotated[dict[str, str | int | bool], AfterValidator(_config)] = Field(
         default_factory=dict, description="lines for rabbitmq.conf, over the harness's own"
     )
 
@@ -164,5 +186,16 @@ class LoopbackBus(Frozen):
         return ()
 
 
+def _check_kind(value: object) -> object:
+    """A bus without a kind, or of one there is not."""
+    if isinstance(value, Mapping) and value.get("kind") not in _KINDS:
+        if "kind" not in value:
+            raise refuse(Fault(("kind",), "this key is missing", f"one of: {', '.join(_KINDS)}"))
+        raise refuse(unknown_name(("kind",), "kind of bus", value["kind"], _KINDS))
+    return value
+
+
 #: The registration list of bus kinds a scenario may name.
-BusSpec = Annotated[RabbitmqBus | RouterBus | LoopbackBus, Field(discriminator="kind")]
+_AnyBus = RabbitmqBus | RouterBus | LoopbackBus
+_KINDS = tuple(str(get_args(bus.model_fields["kind"].annotation)[0]) for bus in get_args(_AnyBus))
+BusSpec = Annotated[_AnyBus, Field(discriminator="kind"), BeforeValidator(_check_kind)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import yaml
@@ -42,11 +42,13 @@ class Document:
         file: the path to name in findings.
         data: the top-level mapping.
         lines: 1-based line by path of keys and indices.
+        changed: values that were put in place of the file's by `--set`: the key as given, and its parts.
     """
 
     file: str
     data: Mapping[str, Any]
     lines: Mapping[Path, int]
+    changed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def line(self, path: Sequence[str | int]) -> int | None:
         """Line of the value at that path, or of its nearest enclosing one that is in the file."""
@@ -58,8 +60,12 @@ class Document:
     def finding(
         self, path: Sequence[str | int], what: str, expected: str | None = None, suggestion: str | None = None
     ) -> Finding:
-        """A finding at that path of this document."""
-        return Finding(self.file, self.line(path), ".".join(str(part) for part in path), what, expected, suggestion)
+        """A finding at that path of this document; of a value the command line gave, there."""
+        key = ".".join(text if (text := str(part)).isprintable() else repr(part) for part in path)
+        for said, parts in reversed(self.changed):
+            if len(parts) <= len(path) and all(a in ("*", str(b)) for a, b in zip(parts, path, strict=False)):
+                return Finding(f"--set {said}", None, "" if key == said else key, what, expected, suggestion)
+        return Finding(self.file, self.line(path), key, what, expected, suggestion)
 
 
 class _Loader(yaml.SafeLoader):
@@ -206,12 +212,44 @@ def validate(document: Document, model: type[ModelT], *, data: Mapping[str, Any]
         return model.model_validate(source)
     except ValidationError as error:
         findings: list[Finding] = []
-        for item in error.errors(include_url=False):
+        for item in _of_one_member(source, error.errors(include_url=False)):
             for finding in _findings(document, source, item):
                 if finding not in findings:
                     findings.append(finding)
+        findings = _joined(findings)
         findings.sort(key=lambda finding: finding.line or 0)
         raise BadFile(tuple(findings)) from None
+
+
+def _of_one_member(data: Any, items: Sequence[Any]) -> list[Any]:
+    """The errors without those of a union's members that are not meant: where one member got further in, it is."""
+    paths = [_path_in_data(data, item["loc"]) for item in items]
+    return [
+        item
+        for item, path in zip(items, paths, strict=True)
+        if not (_is_misfit(item) and any(len(path) < len(other) and other[: len(path)] == path for other in paths))
+    ]
+
+
+def _joined(findings: Sequence[Finding]) -> list[Finding]:
+    """Of one key that fits none of several forms, one finding that expects any of them."""
+    joined: list[Finding] = []
+    for finding in findings:
+        last = joined[-1] if joined else None
+        if last is None or last.key != finding.key or not (_misfits(last) and _misfits(finding)):
+            joined.append(finding)
+        else:
+            expected = f"{last.expected}, or {finding.expected}"
+            joined[-1] = replace(last, expected=expected, suggestion=last.suggestion or finding.suggestion)
+    return joined
+
+
+def _misfits(finding: Finding) -> bool:
+    return finding.what.endswith(_MISFITS)
+
+
+def _is_misfit(item: Any) -> bool:
+    return item["type"] in _KINDS or item["type"] in ("literal_error", "enum")
 
 
 def _findings(document: Document, data: Any, item: Any) -> list[Finding]:
@@ -222,7 +260,9 @@ def _findings(document: Document, data: Any, item: Any) -> list[Finding]:
         return [document.finding((*path, *f.at), f.what, f.expected, f.suggestion) for f in faults]
     what, expected, suggestion = _words(item["type"], item["msg"], item.get("input"), context)
     if item["type"] == "missing":
-        path = (*path, str(item["loc"][-1]))
+        name = item["loc"][-1]
+        path = (*path, name)
+        expected = f"{name}: VALUE" if isinstance(name, str) else "one more value"
     return [document.finding(path, what, expected, suggestion)]
 
 
@@ -242,7 +282,7 @@ def _words(kind: str, message: str, value: Any, context: Mapping[str, Any]) -> t
     """What pydantic's error says, in the words of the file's author: what, expected, the nearest known name."""
     shown = _shown(value)
     if kind == "missing":
-        return "this key is missing", "a value", None
+        return "this key is missing", None, None
     if kind == "value_error":
         what, _, rest = str(context.get("error", message)).partition("; ")
         expected, _, suggestion = rest.partition("; ")
@@ -268,8 +308,8 @@ def _words(kind: str, message: str, value: Any, context: Mapping[str, Any]) -> t
         few = kind.endswith("short")
         number = context["min_length" if few else "max_length"]
         what = "is empty" if few and number == 1 else "is too short" if few else "is too long"
-        unit = "characters" if kind.startswith("string") else "entries"
-        return f"{shown} {what}", f"{'at least' if few else 'at most'} {number} {unit}", None
+        unit, one = ("characters", "character") if kind.startswith("string") else ("entries", "entry")
+        return f"{shown} {what}", f"{'at least' if few else 'at most'} {number} {unit if number != 1 else one}", None
     return f"{shown} does not fit here", f"{message[0].lower()}{message[1:]}", None
 
 
@@ -291,6 +331,7 @@ _KINDS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_MISFITS = ("does not fit here", "is not known here")
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 

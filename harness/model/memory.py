@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.model.faults import Fault, nearest, refuse
 from harness.model.frozen import NAMES, NULL, NUMBER, TEXT, AlsoWritten, Flag, Frozen, Name, Real, Whole
 from harness.model.quantities import Duration, Size
-from harness.model.stack import OptionValue
+from harness.model.stack import Options
 
 __all__ = [
     "CHURN_OF",
@@ -210,9 +210,7 @@ class DoseSpec(Frozen):
     payload: Size = Field(default=1024, ge=0, le=64 << 20, description="bytes of each message's payload")
     timeout: Duration | None = Field(default=None, gt=0, description="how long an operation may take")
     targets: Whole = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
-    options: dict[str, dict[str, OptionValue]] = Field(
-        default_factory=dict, description="oslo.config options by group, over the stack's"
-    )
+    options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")
     limits: Limits = Field(default_factory=Limits, description="what counts as a leak in this dose")
     leak: LeakFault | None = Field(default=None, description="a leak made on purpose in the client")
 

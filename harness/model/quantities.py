@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from harness.model.faults import nearest
 
 __all__ = [
+    "MOST_OFTEN_PER_S",
     "UNITS",
     "Duration",
     "Fraction",
@@ -48,7 +49,9 @@ _FRACTION = {"%": 0.01}
 _LONGEST = (720 * 3600.0, "720h")
 _FASTEST = (1e12, "1000gbit")
 _LARGEST = (float(1 << 44), "16384GiB")
-_MOST_OFTEN = (1e5, "100000/s")
+#: Operations per second nobody can ask for more of.
+MOST_OFTEN_PER_S = 1e5
+_MOST_OFTEN = (MOST_OFTEN_PER_S, "100000/s")
 _LEAST_OFTEN = (0.01 / 3600.0, "0.01/h")
 
 #: Kind of quantity, its units, an example: for documents.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -119,6 +120,10 @@ PathOrTopology = Annotated[
 ]
 
 
+#: A cell takes half a minute and more: so many are days.
+_MOST_CELLS = 10_000
+
+
 class Scenario(Frozen):
     """What is put to the test, where, under which load, and how often."""
 
@@ -158,6 +163,12 @@ class Scenario(Frozen):
     )
     seed: Whole = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
 
+    def _cells(self) -> int:
+        """Cells of its load."""
+        lengths = [len(values) for values in self.sweep.values()]
+        points = min(lengths, default=1) if self.combine == "zip" else math.prod(lengths)
+        return len(self.systems) * points * self.repetitions
+
     @model_validator(mode="after")
     def _check_references(self) -> Scenario:
         faults = []
@@ -166,6 +177,16 @@ class Scenario(Frozen):
             said = ", ".join(f"{number} of {key}" for key, number in lengths.items())
             faults.append(
                 Fault(("sweep",), f"combine: zip takes values together, and there are {said}", "as many of each")
+            )
+        cells = self._cells()
+        if cells > _MOST_CELLS:
+            faults.append(
+                Fault(
+                    ("repetitions",) if "repetitions" in self.model_fields_set else ("sweep",),
+                    f"{cells} cells: {len(self.systems)} systems at {cells // len(self.systems) // self.repetitions} "
+                    f"points, {self.repetitions} times",
+                    f"at most {_MOST_CELLS}",
+                )
             )
         if not self.workloads and self.memory is None:
             faults.append(Fault((), "a scenario needs something to do", "workloads, or memory, or both"))

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from harness.model.faults import Fault, refuse
 from harness.model.frozen import Frozen, Whole
-from harness.model.quantities import Duration, Frequency
+from harness.model.quantities import MOST_OFTEN_PER_S, Duration, Frequency, format_duration, format_frequency
 
 __all__ = ["Burst", "Closed", "Ramp", "Schedule", "Step"]
 
@@ -39,6 +39,13 @@ class Burst(Frozen):
 
     size: Whole = Field(ge=1, le=100_000, description="operations of each client that are due together")
     every: Duration = Field(gt=0, description="from one burst to the next")
+
+    @model_validator(mode="after")
+    def _check(self) -> Burst:
+        if self.size / self.every > MOST_OFTEN_PER_S:
+            what = f"bursts of {self.size} every {format_duration(self.every)} are more than a client can begin"
+            raise refuse(Fault(("every",), what, f"at most {format_frequency(MOST_OFTEN_PER_S)} on average"))
+        return self
 
 
 class Closed(Frozen):

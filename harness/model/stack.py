@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
+from harness.model.faults import refuse, unknown_name
 from harness.model.frozen import Frozen
 
-__all__ = ["Adapter", "Driver", "OptionValue", "StackName", "StackSpec", "check_requirement"]
+__all__ = ["Adapter", "Driver", "OptionValue", "Options", "StackName", "StackSpec", "check_requirement"]
 
 #: How an agent speaks to the bus: through oslo.messaging, through a raw client, or not at all.
 Adapter = Literal["oslo", "kombu", "proton", "loopback"]
@@ -29,6 +30,18 @@ Driver = Literal["rabbit", "amqp1", "none"]
 OptionValue = bool | int | float | str
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+#: Groups of oslo.messaging's options, of all its releases; which options a group has, the agent asks the library.
+_GROUPS = (
+    "DEFAULT",
+    "oslo_messaging_rabbit",
+    "oslo_messaging_amqp",
+    "oslo_messaging_notifications",
+    "oslo_messaging_metrics",
+    "oslo_messaging_kafka",
+    "oslo_messaging_zmq",
+    "matchmaker_redis",
+)
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
 
@@ -72,6 +85,28 @@ def _name_is_key(schema: dict[str, Any]) -> None:
     schema["required"] = [key for key in schema.get("required", ()) if key != "name"]
 
 
+def _check_variable(value: str) -> str:
+    if not _VARIABLE.match(value):
+        raise ValueError(f"{value!r} cannot name an environment variable; letters, digits and _, like MALLOC_ARENA_MAX")
+    return value
+
+
+def _check_groups(options: Mapping[str, Mapping[str, OptionValue]]) -> Mapping[str, Mapping[str, OptionValue]]:
+    faults = [
+        unknown_name((group,), "group of options", group, _GROUPS)
+        for group in options
+        if group and group not in _GROUPS
+    ]
+    if faults:
+        raise refuse(*faults)
+    return options
+
+
+#: oslo.config options by group.
+Options = Annotated[Mapping[str, Mapping[str, OptionValue]], AfterValidator(_check_groups)]
+Variable = Annotated[str, AfterValidator(_check_variable)]
+
+
 class StackSpec(Frozen):
     """A client environment.
 
@@ -95,8 +130,8 @@ class StackSpec(Frozen):
     constraints: tuple[Pinned, ...] = ()
     driver: Driver = "none"
     adapters: tuple[Adapter, ...] = Field(default=("loopback",), min_length=1)
-    options: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
-    env: Mapping[str, str] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
+    env: Mapping[Variable, str] = Field(default_factory=dict)
     image: Annotated[str, Field(min_length=1)] | None = None
 
     def version_of(self, package: str) -> str | None:

@@ -13,7 +13,7 @@ from harness.model.faults import Fault, refuse
 from harness.model.frozen import NAMES, TEXT, AlsoWritten, Frozen, Name, Whole
 from harness.model.quantities import Duration, Frequency
 from harness.model.schedule import Closed, Schedule
-from harness.model.stack import Adapter, OptionValue
+from harness.model.stack import Adapter, Options
 
 __all__ = ["SERVED", "Agents", "Pattern", "Processes", "Targets", "Workload"]
 
@@ -162,9 +162,7 @@ class Workload(Frozen):
         default=None, ge=1, le=1024, description="threads of each client; default: enough for its rate"
     )
     server: ServerSpec = Field(default_factory=ServerSpec, description="how the servers behave")
-    options: dict[str, dict[str, OptionValue]] = Field(
-        default_factory=dict, description="oslo.config options by group, over the stack's"
-    )
+    options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")
     processes: Processes = Field(
         default="exec",
         description="exec: each agent is a fresh process; fork: agents are forked from one that has the client library "

@@ -32,7 +32,7 @@ def schema_of(path: Path) -> Validator:
     return SCENARIO if path.parent.name == "scenarios" else TOPOLOGY
 
 
-def faults(schema: Validator, data: object) -> list[str]:
+def faults(schema: Validator, data: Any) -> list[str]:
     return [f"{list(error.absolute_path)}: {error.message[:200]}" for error in schema.iter_errors(data)]
 
 
