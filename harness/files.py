@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 from harness.errors import BadFile, BadInput, Finding
 from harness.model.document import Document, parse_document, validate
+from harness.model.faults import nearest
 from harness.model.scenario import Scenario
 from harness.model.stack import StackSpec
 from harness.model.topology import Topology
 from harness.plan.cell import CellPlan
 from harness.plan.planner import Impossible, cell_order, plan_cell
-from harness.plan.sweep import TOPOLOGY_KEYS, points, scaled_point, substitute, sweep_faults
+from harness.plan.sweep import TOPOLOGY_KEYS, full_key, points, scaled_point, substitute, sweep_faults
 from harness.stack.shipped import SHIPPED
 
 __all__ = ["LoadedScenario", "load_scenario", "load_topology", "plan_run", "read_document", "scenario_from_text"]
@@ -54,15 +56,20 @@ class LoadedScenario:
 def read_document(path: Path) -> Document:
     """Read and parse one YAML file. Raises BadInput or BadFile."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        # A pipe would be waited for, a device never end.
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise BadInput("cannot be read: not a file but a device or pipe", where=str(path), expected="a YAML file")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise BadInput(
                 "the file is too large for a scenario or topology", where=str(path), expected="at most 4 MiB"
             )
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise BadInput(f"cannot be read: {error.strerror}", where=str(path), expected="a YAML file") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
+        raise BadInput(f"not UTF-8 text (byte {error.start})", where=str(path), expected="a file in UTF-8") from None
     return parse_document(text, str(path))
 
 
@@ -113,9 +120,12 @@ def _topology_at(
 ) -> tuple[Topology, Document]:
     """The topology a scenario names at a place. Raises BadFile, located there where no such file is."""
     target = path.parent / named
-    if not target.is_file():
-        beside = f"a path relative to {path.parent or '.'}"
-        raise BadFile((document.finding(at, f"there is no file {named!r}", beside),))
+    try:
+        there = target.is_file()
+    except OSError:  # a name too long, a directory that may not be searched
+        there = False
+    if not there:
+        raise BadFile((_no_topology(at, document, path.parent, named),))
     topology_document = _changed(read_document(target), changes)
     return validate(topology_document, Topology), topology_document
 
@@ -142,6 +152,22 @@ def _swept_topologies(
     return found
 
 
+def _no_topology(at: tuple[str | int, ...], document: Document, directory: Path, name: str) -> Finding:
+    """The finding of a topology that is not there, with the file beside it that is most like it."""
+    meant = (directory / name).parent
+    try:
+        beside = {entry.name: entry for entry in meant.iterdir() if entry.suffix in (".yaml", ".yml")}
+    except OSError:
+        beside = {}
+    near = nearest(Path(name).name, beside)
+    return document.finding(
+        at,
+        f"there is no file {name!r}",
+        f"a path relative to {directory}",
+        str(Path(name).with_name(near)) if near else None,
+    )
+
+
 def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
     """The document with values put at their dotted keys. Raises BadInput for a key that leads nowhere."""
     data = copy.deepcopy(dict(document.data))
@@ -150,8 +176,10 @@ def _changed(document: Document, changes: Mapping[str, Any]) -> Document:
             substitute(key, value, data, document)
         except BadFile as bad:
             first = bad.findings[0]
-            raise BadInput(first.what, where=f"--set {key}", expected=first.expected) from None
-    return replace(document, data=data) if changes else document
+            remedy = f"did you mean {first.suggestion}?" if first.suggestion else None
+            raise BadInput(first.what, where=f"--set {key}", expected=first.expected, remedy=remedy) from None
+    changed = (*document.changed, *((key, tuple(full_key(key).split("."))) for key in changes))
+    return replace(document, data=data, changed=changed) if changes else document
 
 
 def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[CellPlan, ...]:
@@ -165,10 +193,12 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
     """
     unknown = [name for name in systems if name not in loaded.scenario.systems]
     if unknown:
+        near = nearest(unknown[0], loaded.scenario.systems)
         raise BadInput(
             f"the scenario has no system {unknown[0]!r}",
             where=loaded.document.file,
             expected="one of: " + ", ".join(loaded.scenario.systems),
+            remedy=f"did you mean {near}?" if near else None,
         )
     chosen = [name for name in loaded.scenario.systems if not systems or name in systems]
     planned = [(point, *_at_point(loaded, point)) for point in loaded.points]
@@ -206,8 +236,14 @@ def plan_run(loaded: LoadedScenario, *, systems: Sequence[str] = ()) -> tuple[Ce
                 loaded.document.finding(fault.at, fault.what, fault.expected, fault.suggestion)
                 for fault in impossible.faults
             ]
-            raise BadFile(tuple(findings)) from None
+            raise BadFile((*_point_finding(loaded, point, "cannot be carried out"), *findings)) from None
     return tuple(sorted(cells, key=lambda cell: cell.order))
+
+
+def _point_finding(loaded: LoadedScenario, point: Mapping[str, Any], what: str) -> tuple[Finding, ...]:
+    """The finding that says at which point of a sweep the others were made; none without a sweep."""
+    shown = ", ".join(f"{key} = {value!r}" for key, value in point.items())
+    return (loaded.document.finding(("sweep",), f"the point {shown} {what}"),) if point else ()
 
 
 def _at_point(loaded: LoadedScenario, point: Mapping[str, Any]) -> tuple[Scenario, Topology]:

@@ -37,9 +37,14 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
                 f"{text!r} does not say what becomes what", where="--set", expected="KEY=VALUE, like scale=4"
             )
         try:
-            changes[key.strip()] = parse_document(f"value: {value}", "--set").data["value"]
-        except BadFile:
+            data = parse_document(f"value: {value}", "--set").data
+        except BadFile as bad:
             raise BadInput(
-                f"{value!r} is not a value", where=f"--set {key}", expected="a value as in the file"
+                f"{value!r} is not a value: {bad.findings[0].what}",
+                where=f"--set {key}",
+                expected="a value as in the file",
             ) from None
+        if list(data) != ["value"]:
+            raise BadInput(f"{value!r} is more than one value", where=f"--set {key}", expected="a --set for each key")
+        changes[key.strip()] = data["value"]
     return changes

@@ -16,6 +16,8 @@ from harness.errors import BadInput
 from harness.files import load_scenario, plan_run, read_document
 from harness.model.document import Document
 from harness.model.document import validate as validate_document
+from harness.model.faults import nearest
+from harness.model.json_schema import json_schema
 from harness.model.scenario import Scenario
 from harness.model.topology import Topology
 
@@ -25,7 +27,10 @@ _FILE = click.Path(path_type=Path)
 
 
 def _is_topology(document: Document) -> bool:
-    return "sites" in document.data and not {"systems", "workloads", "topology"} & set(document.data)
+    """Whether it is a topology file, also one whose keys are misspelt: it has none of the keys a scenario alone has."""
+    topology, scenario = set(Topology.model_fields), set(Scenario.model_fields)
+    meant = {nearest(key, topology | scenario) for key in document.data}
+    return bool(meant & (topology - scenario)) and not meant & (scenario - topology)
 
 
 @click.command()
@@ -95,6 +100,4 @@ def schema(kind: str, form: str) -> None:
         click.echo(language_page(), nl=False)
         return
     model = Scenario if kind == "scenario" else Topology
-    document = model.model_json_schema(mode="validation")
-    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json.dumps(json_schema(model), indent=2))

@@ -184,7 +184,7 @@ def _value(annotation: Any, metadata: Sequence[Any], models: Mapping[type[BaseMo
         return str(schema.get("description", "a name")) + (f", like `{example}`" if example else "")
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _value(arguments[0], arguments[1:], models)
+        return _value(arguments[0], (*arguments[1:], *metadata), models)
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from harness.model.distribution import DurationOrDraw
 from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import Frozen, Name, Whole
 from harness.model.quantities import Duration, Fraction
 
 __all__ = ["NotifySpec", "Priority", "ServerSpec", "Stall"]
@@ -27,7 +27,7 @@ class Stall(Frozen):
 class ServerSpec(Frozen):
     """How the servers (or notification listeners) of a workload behave."""
 
-    threads: int = Field(default=16, ge=1, le=1024, description="threads that serve requests in each server")
+    threads: Whole = Field(default=16, ge=1, le=1024, description="threads that serve requests in each server")
     service_time: DurationOrDraw = Field(
         default=0, description="how long a server works on each request; fixed, or a distribution, like payload"
     )

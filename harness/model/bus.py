@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, TEXT, AlsoWritten, Frozen, Name, Real, Whole
 from harness.model.quantities import Size
 
 __all__ = ["BusSpec", "Limited", "LoopbackBus", "Placed", "RabbitmqBus", "RouterBus"]
@@ -26,7 +28,12 @@ def _sites(value: object) -> object:
     return value
 
 
-Sites = Annotated[dict[Name, Annotated[int, Field(ge=1, le=64)]], BeforeValidator(_sites), Field(min_length=1)]
+Sites = Annotated[
+    dict[Name, Annotated[Whole, Field(ge=1, le=64)]],
+    Field(min_length=1),
+    BeforeValidator(_sites),
+    AlsoWritten((TEXT, NAMES)),
+]
 
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -35,7 +42,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class Limited(Frozen):
     """What a node may use. Only runtimes with containers can keep it to that."""
 
-    cpus: float | None = Field(default=None, gt=0, description="CPU time each node may use, in cores, like 0.5")
+    cpus: Real | None = Field(default=None, gt=0, le=4096, description="CPU time each node may use, in cores, like 0.5")
     memory: Size | None = Field(default=None, ge=8 << 20, description="memory each node may use, like 512MiB; no swap")
 
 
@@ -52,12 +59,32 @@ class Placed(Limited):
     )
 
 
+_CONFIG_KEY = re.compile(r"[\w.:/$*@-]+\Z", re.ASCII)
+
+
+def _config(value: Mapping[str, str | int | bool]) -> Mapping[str, str | int | bool]:
+    """Each is one line of a file: `key = value`."""
+    faults = [
+        Fault((key,), f"{key!r} cannot be a key of rabbitmq.conf", "letters, digits and dots, like channel_max")
+        for key in value
+        if not _CONFIG_KEY.match(key)
+    ]
+    faults += [
+        Fault((key,), "a value of several lines", "one line")
+        for key, text in value.items()
+        if isinstance(text, str) and len(text.splitlines()) > 1
+    ]
+    if faults:
+        raise refuse(*faults)
+    return value
+
+
 class RabbitmqBus(Placed):
     """RabbitMQ: one broker, or a cluster of all brokers named."""
 
     kind: Literal["rabbitmq"] = Field(description="which kind of bus")
     at: Sites = Field(description="where the brokers stand: a site, a list of sites, or sites with numbers of brokers")
-    config: dict[str, str | int | bool] = Field(
+    config: Annotated[dict[str, str | int | bool], AfterValidator(_config)] = Field(
         default_factory=dict, description="lines for rabbitmq.conf, over the harness's own"
     )
 
@@ -167,5 +194,16 @@ class LoopbackBus(Frozen):
         return ()
 
 
+def _check_kind(value: object) -> object:
+    """A bus without a kind, or of one there is not."""
+    if isinstance(value, Mapping) and value.get("kind") not in _KINDS:
+        if "kind" not in value:
+            raise refuse(Fault(("kind",), "this key is missing", f"one of: {', '.join(_KINDS)}"))
+        raise refuse(unknown_name(("kind",), "kind of bus", value["kind"], _KINDS))
+    return value
+
+
 #: The registration list of bus kinds a scenario may name.
-BusSpec = Annotated[RabbitmqBus | RouterBus | LoopbackBus, Field(discriminator="kind")]
+_AnyBus = RabbitmqBus | RouterBus | LoopbackBus
+_KINDS = tuple(str(get_args(bus.model_fields["kind"].annotation)[0]) for bus in get_args(_AnyBus))
+BusSpec = Annotated[_AnyBus, Field(discriminator="kind"), BeforeValidator(_check_kind)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen
+from harness.model.frozen import Frozen, Real
 from harness.model.quantities import Duration, Size
 
 __all__ = ["Draw", "DurationDraw", "DurationOrDraw", "SizeDraw", "SizeOrDraw", "as_task", "mean_of"]
@@ -30,13 +30,13 @@ class Draw(Frozen):
     exponential: float | None = None
     lognormal: float | None = None
     choice: tuple[float, ...] | None = None
-    sigma: float | None = Field(
+    sigma: Real | None = Field(
         default=None,
         ge=0,
         le=10,
         description="of lognormal: standard deviation of the logarithm; with 1, p90 is 3.6 times the median",
     )
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+    weights: tuple[Annotated[Real, Field(ge=0, le=1_000_000)], ...] | None = Field(
         default=None, description="of choice: how often each is drawn, relative to the others; default: equally often"
     )
     max: float | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import Flag, Frozen, Name, Real
 from harness.model.geography import PATH_FACTOR
 from harness.model.link_classes import LINK_CLASSES
 from harness.model.links import GilbertElliott, Impairment, JitterDistribution
@@ -28,7 +28,7 @@ class BurstLoss(Frozen):
     loss_bad: Fraction | None = Field(default=None, description="loss in the bad state; default 100%")
     loss_good: Fraction | None = Field(default=None, description="loss in the good state; default none")
     mean: Fraction | None = Field(default=None, description="long-run share of packets lost")
-    length: float | None = Field(default=None, ge=1, le=1e6, description="mean number of packets lost in a row")
+    length: Real | None = Field(default=None, ge=1, le=1e6, description="mean number of packets lost in a row")
 
     @model_validator(mode="after")
     def _check(self) -> BurstLoss:
@@ -71,7 +71,7 @@ class LinkTraits(Frozen):
         default=None, description="spread of the delay (normal: standard deviation, pareto: scale, uniform: half width)"
     )
     distribution: JitterDistribution | None = Field(default=None, description="shape of the jitter; default normal")
-    reorder: bool | None = Field(default=None, description="whether jitter may make packets overtake; default no")
+    reorder: Flag | None = Field(default=None, description="whether jitter may make packets overtake; default no")
     loss: Fraction | None = Field(default=None, description="independent loss of each packet")
     burst_loss: BurstLoss | None = Field(default=None, description="losses in bursts, instead of loss")
     duplicate: Fraction | None = Field(default=None, description="share of packets that arrive twice")
@@ -161,8 +161,8 @@ class LinkTraits(Frozen):
 class LinkDefaults(LinkTraits):
     """What every link of a topology starts from."""
 
-    mesh: bool = Field(default=False, description="true: pairs of sites without a link of their own get one from this")
-    path_factor: float = Field(
+    mesh: Flag = Field(default=False, description="true: pairs of sites without a link of their own get one from this")
+    path_factor: Real = Field(
         default=PATH_FACTOR, ge=1, le=10, description="how much longer than the great circle a cable between places is"
     )
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.model.faults import Fault, nearest, refuse
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, NULL, NUMBER, TEXT, AlsoWritten, Flag, Frozen, Name, Real, Whole
 from harness.model.quantities import Duration, Size
-from harness.model.stack import OptionValue
+from harness.model.stack import Options
 
 __all__ = [
     "CHURN_OF",
@@ -166,12 +166,12 @@ CHURN_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Limits(Frozen):
     """Growth per operation from which on it is a leak; what is not given has the default of the kind of operation."""
 
-    blocks: float | None = Field(default=None, gt=0, description="allocated blocks of Python per operation")
-    heap: float | None = Field(default=None, gt=0, description="bytes of malloc heap per operation")
-    anonymous: float | None = Field(default=None, gt=0, description="bytes of anonymous memory per operation")
-    fds: float | None = Field(default=None, gt=0, description="descriptors per operation")
-    threads: float | None = Field(default=None, gt=0, description="threads per operation")
-    sockets: float | None = Field(default=None, gt=0, description="sockets per operation")
+    blocks: Real | None = Field(default=None, gt=0, description="allocated blocks of Python per operation")
+    heap: Real | None = Field(default=None, gt=0, description="bytes of malloc heap per operation")
+    anonymous: Real | None = Field(default=None, gt=0, description="bytes of anonymous memory per operation")
+    fds: Real | None = Field(default=None, gt=0, description="descriptors per operation")
+    threads: Real | None = Field(default=None, gt=0, description="threads per operation")
+    sockets: Real | None = Field(default=None, gt=0, description="sockets per operation")
 
 
 #: METHODS: 0.1 blocks, 16 B of heap, 100 B of anonymous memory, 1 descriptor, thread or socket per 1,000 operations.
@@ -194,7 +194,7 @@ class LeakFault(Frozen):
     what: Literal["objects", "bytes", "fds", "threads"] = Field(
         description="objects: Python objects, one block each; bytes: native blocks outside Python's heap"
     )
-    per_operation: float = Field(default=1.0, gt=0, le=1000, description="how many per operation; 0.1 is one in ten")
+    per_operation: Real = Field(default=1.0, gt=0, le=1000, description="how many per operation; 0.1 is one in ten")
     size: Size = Field(default=100, ge=1, description="bytes of each native block")
 
 
@@ -202,17 +202,15 @@ class DoseSpec(Frozen):
     """One kind of operation, given to fresh processes block by block."""
 
     kind: DoseKind | None = Field(default=None, description="the kind of operation; default: the dose's name")
-    count: int | None = Field(default=None, ge=1, le=10_000_000, description="operations per block")
-    workers: int | None = Field(default=None, ge=1, le=1024, description="threads of the client that perform them")
-    transports: int | None = Field(
+    count: Whole | None = Field(default=None, ge=1, le=10_000_000, description="operations per block")
+    workers: Whole | None = Field(default=None, ge=1, le=1024, description="threads of the client that perform them")
+    transports: Whole | None = Field(
         default=None, ge=1, le=100, description="connections of the client, used in turn, each by a thread of its own"
     )
     payload: Size = Field(default=1024, ge=0, le=64 << 20, description="bytes of each message's payload")
     timeout: Duration | None = Field(default=None, gt=0, description="how long an operation may take")
-    targets: int = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
-    options: dict[str, dict[str, OptionValue]] = Field(
-        default_factory=dict, description="oslo.config options by group, over the stack's"
-    )
+    targets: Whole = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
+    options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")
     limits: Limits = Field(default_factory=Limits, description="what counts as a leak in this dose")
     leak: LeakFault | None = Field(default=None, description="a leak made on purpose in the client")
 
@@ -227,6 +225,10 @@ _WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _doses(value: object) -> object:
     """`[call, reconnect]` and `{call: 500}` are as good as `{call: {count: 500}, reconnect: {}}`."""
     if isinstance(value, str):
@@ -236,7 +238,7 @@ def _doses(value: object) -> object:
     if isinstance(value, Mapping):
         full: dict[Any, Any] = {}
         for name, dose in value.items():
-            full[name] = {} if dose is None else {"count": dose} if isinstance(dose, int) else dose
+            full[name] = {} if dose is None else {"count": dose} if _is_count(dose) else dose
         return full
     return value
 
@@ -244,25 +246,29 @@ def _doses(value: object) -> object:
 class MemorySpec(Frozen):
     """Do clients and servers leak? Doses of operations, readings at rest between blocks, in fresh processes."""
 
-    doses: Annotated[dict[Name, DoseSpec], BeforeValidator(_doses)] = Field(
+    doses: Annotated[
+        dict[Name, Annotated[DoseSpec, AlsoWritten((NULL, NUMBER))]],
+        BeforeValidator(_doses),
+        AlsoWritten((TEXT, NAMES)),
+    ] = Field(
         min_length=1,
         description="what the processes are given: a list of kinds, or by name; or `quick`, all kinds but cut and "
         "bus-restart, or `all`",
     )
-    where_possible: bool = Field(
+    where_possible: Flag = Field(
         default=False,
         description="leave out doses a system cannot be given instead of refusing the scenario; so with quick and all",
     )
-    parallel: int | None = Field(
+    parallel: Whole | None = Field(
         default=None, ge=1, le=64, description="sets of processes at once; default: as many as the host has processors"
     )
     client: Name | None = Field(default=None, description="site of the client; default: the first of the topology")
     server: Name | None = Field(default=None, description="site of the server; default: the client's")
     bus: Name | None = Field(default=None, description="name of the bus, where a system has several; default: first")
-    blocks: int = Field(default=12, ge=6, le=1000, description="blocks measured after the warm-up")
-    warmup_blocks: int = Field(default=4, ge=0, le=1000, description="blocks before the first reading that counts")
-    repetitions: int = Field(default=5, ge=1, le=100, description="fresh processes per dose; 3 for a smoke check")
-    doublings: int = Field(
+    blocks: Whole = Field(default=12, ge=6, le=1000, description="blocks measured after the warm-up")
+    warmup_blocks: Whole = Field(default=4, ge=0, le=1000, description="blocks before the first reading that counts")
+    repetitions: Whole = Field(default=5, ge=1, le=100, description="fresh processes per dose; 3 for a smoke check")
+    doublings: Whole = Field(
         default=2, ge=0, le=8, description="how often an undecided dose is doubled before it stays inconclusive"
     )
     pause: Duration = Field(default=0.05, ge=0, le=60, description="rest before each reading")
@@ -276,7 +282,7 @@ class MemorySpec(Frozen):
     budgets: dict[Literal["client", "server"], Size] = Field(
         default_factory=dict, description="anonymous memory a process may hold at rest, by role; checked by the gate"
     )
-    attribute: bool = Field(default=True, description="whether a leak is followed by a traced run that says what leaks")
+    attribute: Flag = Field(default=True, description="whether a leak is followed by a traced run that says what leaks")
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from harness.model.bus import BusSpec, Limited
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import Frozen, Name, Whole
 from harness.model.memory import MemorySpec
 from harness.model.quantities import Duration, share_unit
 from harness.model.stack import Adapter, StackName, StackSpec
@@ -99,6 +100,13 @@ def _named(value: Any) -> Any:
     """A stack's name is its key."""
     if not isinstance(value, Mapping):
         return value
+    faults = [
+        Fault((name, "name"), f"the stack {name!r} calls itself {stack['name']!r}", "no name: it is the key")
+        for name, stack in value.items()
+        if isinstance(stack, Mapping) and stack.get("name", name) != name
+    ]
+    if faults:
+        raise refuse(*faults)
     return {
         name: {**stack, "name": name} if isinstance(stack, Mapping) and "name" not in stack else stack
         for name, stack in value.items()
@@ -120,6 +128,10 @@ def _whole_times(value: object) -> object:
     return value
 
 
+#: A cell takes half a minute and more: so many are days.
+_MOST_CELLS = 10_000
+
+
 class Scenario(Frozen):
     """What is put to the test, where, under which load, and how often."""
 
@@ -131,7 +143,7 @@ class Scenario(Frozen):
         min_length=1, description="the systems under test, each run in cells of its own"
     )
     workloads: dict[Name, Workload] = Field(default_factory=dict, description="what the clients do, all at once")
-    scale: Annotated[int, BeforeValidator(_whole_times)] = Field(
+    scale: Annotated[Whole, BeforeValidator(_whole_times)] = Field(
         default=1,
         ge=1,
         le=10_000,
@@ -148,7 +160,7 @@ class Scenario(Frozen):
         default_factory=dict, description="client environments beside the shipped ones"
     )
     hosts: Limited = Field(default_factory=Limited, description="what each client host may use")
-    repetitions: int = Field(default=1, ge=1, le=1000, description="how often each cell is run")
+    repetitions: Whole = Field(default=1, ge=1, le=1000, description="how often each cell is run")
     sweep: dict[str, Annotated[list[Any], BeforeValidator(share_unit), Field(min_length=1)]] = Field(
         default_factory=dict,
         description="values by dotted key of this file or the topology, like links.core-edge-a.rtt; a part may be *, "
@@ -160,7 +172,13 @@ class Scenario(Frozen):
         default="product",
         description="product: all values of the sweep with each other; zip: the first together, then the second",
     )
-    seed: int = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
+    seed: Whole = Field(default=1, ge=0, lt=2**63, description="where every random choice of the run derives from")
+
+    def _cells(self) -> int:
+        """Cells of its load."""
+        lengths = [len(values) for values in self.sweep.values()]
+        points = min(lengths, default=1) if self.combine == "zip" else math.prod(lengths)
+        return len(self.systems) * points * self.repetitions
 
     @model_validator(mode="after")
     def _check_references(self) -> Scenario:
@@ -170,6 +188,16 @@ class Scenario(Frozen):
             said = ", ".join(f"{number} of {key}" for key, number in lengths.items())
             faults.append(
                 Fault(("sweep",), f"combine: zip takes values together, and there are {said}", "as many of each")
+            )
+        cells = self._cells()
+        if cells > _MOST_CELLS:
+            faults.append(
+                Fault(
+                    ("repetitions",) if "repetitions" in self.model_fields_set else ("sweep",),
+                    f"{cells} cells: {len(self.systems)} systems at {cells // len(self.systems) // self.repetitions} "
+                    f"points, {self.repetitions} times",
+                    f"at most {_MOST_CELLS}",
+                )
             )
         if not self.workloads and self.memory is None:
             faults.append(Fault((), "a scenario needs something to do", "workloads, or memory, or both"))

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen
-from harness.model.quantities import Duration, Frequency
+from harness.model.frozen import Frozen, Whole
+from harness.model.quantities import MOST_OFTEN_PER_S, Duration, Frequency, format_duration, format_frequency
 
 __all__ = ["Burst", "Closed", "Ramp", "Schedule", "Step"]
 
@@ -37,15 +37,22 @@ class Ramp(Frozen):
 class Burst(Frozen):
     """Many operations at the same instant, again and again; all clients at once."""
 
-    size: int = Field(ge=1, le=100_000, description="operations of each client that are due together")
+    size: Whole = Field(ge=1, le=100_000, description="operations of each client that are due together")
     every: Duration = Field(gt=0, description="from one burst to the next")
+
+    @model_validator(mode="after")
+    def _check(self) -> Burst:
+        if self.size / self.every > MOST_OFTEN_PER_S:
+            what = f"bursts of {self.size} every {format_duration(self.every)} are more than a client can begin"
+            raise refuse(Fault(("every",), what, f"at most {format_frequency(MOST_OFTEN_PER_S)} on average"))
+        return self
 
 
 class Closed(Frozen):
     """Closed loop: an operation follows the end of the one before, in each thread of each client."""
 
     pause: Duration = Field(default=0, description="think time between operations")
-    count: int | None = Field(
+    count: Whole | None = Field(
         default=None, ge=1, description="operations of each client in all; default: until the load ends"
     )
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
+from harness.model.faults import refuse, unknown_name
 from harness.model.frozen import Frozen
 
-__all__ = ["Adapter", "Driver", "OptionValue", "StackName", "StackSpec", "check_requirement"]
+__all__ = ["Adapter", "Driver", "OptionValue", "Options", "StackName", "StackSpec", "check_requirement"]
 
 #: How an agent speaks to the bus: through oslo.messaging, through a raw client, or not at all.
 Adapter = Literal["oslo", "kombu", "proton", "loopback"]
@@ -29,18 +30,33 @@ Driver = Literal["rabbit", "amqp1", "none"]
 OptionValue = bool | int | float | str
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+#: Groups of oslo.messaging's options, of all its releases; which options a group has, the agent asks the library.
+_GROUPS = (
+    "DEFAULT",
+    "oslo_messaging_rabbit",
+    "oslo_messaging_amqp",
+    "oslo_messaging_notifications",
+    "oslo_messaging_metrics",
+    "oslo_messaging_kafka",
+    "oslo_messaging_zmq",
+    "matchmaker_redis",
+)
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
 
 def _check_name(value: str) -> str:
     if not _NAME.match(value):
-        raise ValueError(f"{value!r} is not a usable stack name: lower-case letters, digits, inner dots and hyphens")
+        raise ValueError(f"{value!r} is not a usable stack name; lower-case letters, digits, inner dots and hyphens")
     return value
 
 
 def _check_python(value: str) -> str:
     if not _PYTHON.match(value) and not PurePosixPath(value).is_absolute():
-        raise ValueError(f"{value!r} is neither a Python version such as 3.11 nor an absolute path of an interpreter")
+        raise ValueError(
+            f"{value!r} is neither a Python version nor an interpreter; "
+            "a version such as '3.11', or the absolute path of an interpreter"
+        )
     return value
 
 
@@ -59,15 +75,46 @@ def check_requirement(value: str) -> str:
     return value
 
 
-StackName = Annotated[str, AfterValidator(_check_name)]
+StackName = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern.removesuffix(chr(92) + 'Z')}$"}),
+]
 Pinned = Annotated[str, AfterValidator(check_requirement)]
+
+
+def _name_is_key(schema: dict[str, Any]) -> None:
+    """In a file the name is the key."""
+    schema["required"] = [key for key in schema.get("required", ()) if key != "name"]
+
+
+def _check_variable(value: str) -> str:
+    if not _VARIABLE.match(value):
+        raise ValueError(f"{value!r} cannot name an environment variable; letters, digits and _, like MALLOC_ARENA_MAX")
+    return value
+
+
+def _check_groups(options: Mapping[str, Mapping[str, OptionValue]]) -> Mapping[str, Mapping[str, OptionValue]]:
+    faults = [
+        unknown_name((group,), "group of options", group, _GROUPS)
+        for group in options
+        if group and group not in _GROUPS
+    ]
+    if faults:
+        raise refuse(*faults)
+    return options
+
+
+#: oslo.config options by group.
+Options = Annotated[Mapping[str, Mapping[str, OptionValue]], AfterValidator(_check_groups)]
+Variable = Annotated[str, AfterValidator(_check_variable)]
 
 
 class StackSpec(Frozen):
     """A client environment.
 
     Attributes:
-        name: how scenarios refer to it, e.g. "oslo-14.7.3-rabbit".
+        name: how scenarios refer to it, e.g. "oslo-14.7.3-rabbit"; in a scenario its key, which need not be repeated.
         python: version ("3.11", "3.11.7") or absolute path of the interpreter; None for the controller's own.
         requirements: packages, each pinned to one version.
         constraints: versions for packages that `requirements` only pull in (pinned as well).
@@ -78,14 +125,16 @@ class StackSpec(Frozen):
         image: container image that is this stack, its `python3` having the packages; instead of building one.
     """
 
+    model_config = ConfigDict(json_schema_extra=_name_is_key)
+
     name: StackName
     python: Annotated[str, AfterValidator(_check_python)] | None = None
     requirements: tuple[Pinned, ...] = ()
     constraints: tuple[Pinned, ...] = ()
     driver: Driver = "none"
     adapters: tuple[Adapter, ...] = Field(default=("loopback",), min_length=1)
-    options: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
-    env: Mapping[str, str] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
+    env: Mapping[Variable, str] = Field(default_factory=dict)
     image: Annotated[str, Field(min_length=1)] | None = None
 
     def version_of(self, package: str) -> str | None:

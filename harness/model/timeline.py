@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.model.faults import Fault, nearest, refuse
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import Flag, Frozen, Name, Whole
 from harness.model.link_spec import LinkTraits
 from harness.model.quantities import Duration
 
@@ -25,7 +25,7 @@ class Flap(Frozen):
 
     down: Duration = Field(description="how long it is down each time")
     up: Duration = Field(description="how long it is up in between")
-    times: int = Field(ge=1, le=10_000, description="how often it goes down")
+    times: Whole = Field(ge=1, le=10_000, description="how often it goes down")
 
     @model_validator(mode="after")
     def _check(self) -> Flap:
@@ -49,7 +49,7 @@ class _Event(Frozen):
         description="where it happens to several: to one after the other, this far apart; default: at once",
     )
     every: Duration | None = Field(default=None, description="it happens again after this time, counted from its start")
-    times: int | None = Field(
+    times: Whole | None = Field(
         default=None, ge=1, le=10_000, description="how often it happens in all; default: until the load ends"
     )
 
@@ -88,8 +88,8 @@ class LinkEvent(_Event):
     set: LinkTraits | None = Field(default=None, description="values that hold from then on; the others stay")
     ramp: LinkTraits | None = Field(default=None, description="values to be reached step by step")
     over: Duration | None = Field(default=None, description="how long the ramp takes")
-    steps: int | None = Field(default=None, ge=1, le=1000, description="steps of the ramp; default: two a second")
-    partition: bool = Field(default=False, description="true: everything is lost")
+    steps: Whole | None = Field(default=None, ge=1, le=1000, description="steps of the ramp; default: two a second")
+    partition: Flag = Field(default=False, description="true: everything is lost")
     flap: Flap | None = Field(default=None, description="down and up again, several times")
 
     @model_validator(mode="after")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from itertools import combinations, islice
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.model.faults import Fault, refuse, unknown_name
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, NULL, AlsoWritten, Frozen, Name, Real
 from harness.model.link_spec import LinkDefaults, LinkSpec
 from harness.model.links import Impairment
 from harness.model.subnets import free_subnets, is_private
@@ -21,8 +22,8 @@ __all__ = ["Location", "Site", "Topology", "mesh_name"]
 class Location(Frozen):
     """Where a site stands on the Earth; links without a declared delay get one from the distance."""
 
-    latitude: float = Field(ge=-90, le=90, description="degrees north")
-    longitude: float = Field(ge=-180, le=180, description="degrees east")
+    latitude: Real = Field(ge=-90, le=90, description="degrees north")
+    longitude: Real = Field(ge=-180, le=180, description="degrees east")
 
 
 class Site(Frozen):
@@ -54,7 +55,9 @@ class Topology(Frozen):
 
     name: Name = Field(description="name of the topology")
     title: str = Field(default="", description="one line for people")
-    sites: dict[Name, Site] = Field(min_length=1, max_length=64, description="the sites, by name")
+    sites: Annotated[dict[Name, Annotated[Site, AlsoWritten((NULL,))]], AlsoWritten((NAMES,))] = Field(
+        min_length=1, max_length=64, description="the sites, by name"
+    )
     links: dict[Name, LinkSpec] = Field(default_factory=dict, description="the links, by name")
     defaults: LinkDefaults = Field(
         default_factory=LinkDefaults, description="what every link, and every pair without one, starts from"

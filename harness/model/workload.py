@@ -10,10 +10,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from harness.model.behaviour import NotifySpec, ServerSpec
 from harness.model.distribution import Draw, SizeOrDraw
 from harness.model.faults import Fault, refuse
-from harness.model.frozen import Frozen, Name
+from harness.model.frozen import NAMES, TEXT, AlsoWritten, Frozen, Name, Whole
 from harness.model.quantities import Duration, Frequency
 from harness.model.schedule import Closed, Schedule
-from harness.model.stack import Adapter, OptionValue
+from harness.model.stack import Adapter, Options
 
 __all__ = ["SERVED", "Agents", "Pattern", "Processes", "Targets", "Workload"]
 
@@ -52,23 +52,28 @@ def _agents(value: object) -> object:
     return value
 
 
-Agents = Annotated[dict[Name, Annotated[int, Field(ge=1, le=20_000)]], BeforeValidator(_agents)]
+Agents = Annotated[
+    dict[Name, Annotated[Whole, Field(ge=1, le=20_000)]], BeforeValidator(_agents), AlsoWritten((TEXT, NAMES))
+]
 
 
 def _sites(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+Served = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_sites), AlsoWritten((TEXT,))]
+
+
 class Spread(Frozen):
     """Targets by number or by site: one of topics, sites."""
 
-    topics: int | None = Field(
+    topics: Whole | None = Field(
         default=None,
         ge=1,
         le=50_000,
         description="so many topics: every client uses all of them in turn, the servers are dealt out over them",
     )
-    sites: dict[Name, Annotated[tuple[Name, ...], BeforeValidator(_sites), Field(min_length=1)]] | None = Field(
+    sites: dict[Name, Served] | None = Field(
         default=None,
         min_length=1,
         description="who is served where: server sites by client site, like {edge-a: core, edge-b: [core, edge-a]}; "
@@ -147,19 +152,17 @@ class Workload(Frozen):
     ttl: Duration | None = Field(
         default=None, gt=0, description="how long the bus keeps a message nobody takes (adapters kombu and proton)"
     )
-    retry: int | None = Field(
+    retry: Whole | None = Field(
         default=None,
         ge=-1,
         description="reconnection attempts before an operation fails (oslo.messaging's retry); -1 for ever, 0 none",
     )
     notify: NotifySpec | None = Field(default=None, description="priorities, pools and driver of notifications")
-    workers: int | None = Field(
+    workers: Whole | None = Field(
         default=None, ge=1, le=1024, description="threads of each client; default: enough for its rate"
     )
     server: ServerSpec = Field(default_factory=ServerSpec, description="how the servers behave")
-    options: dict[str, dict[str, OptionValue]] = Field(
-        default_factory=dict, description="oslo.config options by group, over the stack's"
-    )
+    options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")
     processes: Processes = Field(
         default="exec",
         description="exec: each agent is a fresh process; fork: agents are forked from one that has the client library "

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.agent.limits import check_limits
 from harness.agent.task import Task, TaskError
-from harness.model.faults import Fault
+from harness.model.faults import Fault, nearest
 from harness.model.scenario import Load
 from harness.model.stack import StackSpec
 from harness.model.workload import Workload
@@ -30,7 +30,13 @@ _WHERE: Mapping[str, At] = {
     "options": ("options",),
     "payload": ("payload",),
     "schedule": ("schedule",),
+    "timeout_s": ("timeout",),
+    "workers": ("workers",),
+    "behaviour.service_time": ("server", "service_time"),
+    "behaviour.stalls": ("server", "stalls"),
 }
+#: Keys of a task that stand beside the workloads.
+_OF_LOAD: Mapping[str, At] = {"duration_s": ("load", "duration"), "warmup_s": ("load", "warmup")}
 #: Adapters whose traffic does not go over a bus of the system.
 _WITHOUT_BUS = ("loopback",)
 
@@ -40,7 +46,7 @@ def adapter_fault(workload: str, adapter: str, stack: StackSpec, bus_kind: str) 
     at = ("workloads", workload, "adapter")
     if adapter not in stack.adapters:
         what = f"stack {stack.name!r} has no adapter {adapter!r}"
-        return Fault(at, what, f"one of: {', '.join(stack.adapters)}")
+        return Fault(at, what, f"one of: {', '.join(stack.adapters)}", nearest(adapter, stack.adapters))
     if (adapter in _WITHOUT_BUS) != (bus_kind == "loopback"):
         return Fault(at, f"the {adapter} adapter does not speak to a {bus_kind} bus", "another adapter, or another bus")
     return None
@@ -52,7 +58,9 @@ def task_fault(system: str, workload: str, task: Mapping[str, Any]) -> Fault | N
         check_limits(Task.from_json(task))
     except TaskError as error:
         key, _, reason = str(error).partition(": ")
-        place = _WHERE.get(key) or _WHERE.get(key.split(".")[0], ())
+        if key in _OF_LOAD:
+            return Fault(_OF_LOAD[key], f"system {system!r} cannot do this: {reason}")
+        place = _WHERE.get(key) or _WHERE.get(".".join(key.split(".")[:2])) or _WHERE.get(key.split(".")[0], ())
         return Fault(("workloads", workload, *place), f"system {system!r} cannot do this: {reason}")
     return None
 

@@ -132,7 +132,10 @@ def substitute(key: str, value: Any, into: dict[str, Any], where: Document) -> N
     for holder, last in _places(into, parts, key, where):
         new = copy.deepcopy(value)
         if last in _BY_SITE and isinstance(value, int) and not isinstance(value, bool):
-            new = dict.fromkeys(_sites(holder.get(last)), value)
+            old = holder.get(last)
+            # A number is meant for the sites there are; where something else stands, it is refused as what it is.
+            if old is None or isinstance(old, (str, list, dict)):
+                new = dict.fromkeys(_sites(old), value)
         holder[last] = new
 
 

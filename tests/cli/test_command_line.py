@@ -58,6 +58,11 @@ def test_validate_shows_the_faults_of_all_files(tmp_path: Path) -> None:
     assert "c.yaml: cannot be read" in done.stderr
 
 
+def test_a_topology_with_a_misspelt_key_is_judged_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: a\nsitse: [x]\n")
+    assert "did you mean: sites?" in harness("validate", "a.yaml", cwd=tmp_path).stderr
+
+
 def test_plan_is_whole_and_json_is_the_same_plan() -> None:
     text = harness("plan", "scenarios/quickstart.yaml").stdout
     cells = json.loads(harness("plan", "scenarios/quickstart.yaml", "--json").stdout)
@@ -96,7 +101,8 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["plan", "scenarios/quickstart.yaml", "--system", "kafka"], 2, "no system 'kafka'"),
         (["plan", "scenarios/tc1.yaml", "--set", "scale"], 2, "does not say what becomes what"),
         (["plan", "scenarios/tc1.yaml", "--set", "workload.call.rate=2/s"], 2, "--set workload.call.rate"),
-        (["plan", "scenarios/tc1.yaml", "--set", "scale=0"], 2, "greater than or equal to 1"),
+        (["plan", "scenarios/tc1.yaml", "--set", "scale=0"], 2, "at least 1"),
+        (["plan", "scenarios/tc1.yaml", "--set", "scale=1\nx: 2"], 2, "more than one value"),
         (["run", "scenarios/loopback.yaml", "--runtime", "moon"], 2, "no runtime 'moon'"),
         (["run", "scenarios/loopback.yaml", "--runtime", "fake", "--links", "string"], 2, "no link backend"),
         (["run", "scenarios/quickstart.yaml", "--runtime", "fake"], 2, "fake runtime has no network"),

@@ -53,6 +53,15 @@ def test_reads_what_people_write(parse: Callable[[object], float], text: object,
         (q.parse_size, "0.3B", "whole number of bytes"),
         (q.parse_size, "1KB", "unknown unit 'KB'"),
         (q.parse_frequency, "20", "no unit"),
+        (q.parse_size, "1e308GiB", "finite"),
+        (q.parse_size, "1e9GiB", "at most 16384GiB"),
+        (q.parse_duration, "1e9s", "at most 720h"),
+        (q.parse_rate, "1e308gbit", "finite"),
+        (q.parse_frequency, "1e9/s", "at most 100000/s"),
+        (q.parse_frequency, "1e-300/s", "at least 0.01/h"),
+        (q.parse_duration, "２０ms", "not a duration"),
+        (q.parse_duration, "80msec", "; 80ms$"),
+        (q.parse_size, "4kib", "; 4KiB$"),
     ],
 )
 def test_refuses_and_says_why(parse: Callable[[object], float], text: object, says: str) -> None:
@@ -66,18 +75,18 @@ def test_refuses_and_says_why(parse: Callable[[object], float], text: object, sa
         (q.parse_duration, q.format_duration, 1e6),
         (q.parse_rate, q.format_rate, 1e12),
         (q.parse_fraction, q.format_fraction, 1.0),
-        (q.parse_frequency, q.format_frequency, 1e6),
+        (q.parse_frequency, q.format_frequency, 1e5),
     ],
 )
 @given(data=st.data())
 def test_written_values_read_back(
     parse: Callable[[object], float], write: Callable[[float], str], top: float, data: st.DataObject
 ) -> None:
-    value = data.draw(st.floats(0, top, allow_subnormal=False).filter(lambda x: x == 0 or x > 1e-9))
+    value = data.draw(st.floats(0, top, allow_subnormal=False).filter(lambda x: x == 0 or x > 1e-5))
     assert parse(write(value)) == pytest.approx(value, rel=1e-9)
 
 
-@given(st.integers(0, 2**50))
+@given(st.integers(0, 2**44))
 def test_sizes_read_back_exactly(size: int) -> None:
     assert q.parse_size(q.format_size(size)) == size
 

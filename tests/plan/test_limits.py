@@ -54,7 +54,7 @@ NOTIFY = {"pattern": "notify"}
         ({"ttl": "5s"}, "ttl", "system 'rabbit' cannot do this: oslo.messaging derives"),
         ({"server": {"acknowledge": "after"}}, "server.acknowledge", "oslo.messaging acknowledges RPC before"),
         ({"server": {"requeues": "10%"}}, "server.requeues", "only notifications"),
-        ({**NOTIFY, "server": {"requeues": "100%"}}, "server.requeues", "less than 1"),
+        ({**NOTIFY, "server": {"requeues": "100%"}}, "server.requeues", "out of bounds"),
         ({"server": {"raises": "60%", "silent": "60%"}}, "server.silent", "more than all"),
         ({"server": {"stalls": [{"at": "10s", "for": "1s"}]}}, "server.stalls.0.at", "when the load has ended"),
         ({"pattern": "rpc-cast", "monitor": "2s"}, "monitor", "is not a call"),

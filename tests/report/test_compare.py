@@ -234,7 +234,8 @@ LACKING = MetricEffect(NARROW.metric, compare([1.0], [1.0, 2.0], paired=False, s
 def test_what_was_not_measured_is_not_said_to_vary_too_much() -> None:
     said = " ".join(contrast_sentences(contrast(OPEN, LACKING)))
     assert "inconclusive in 1, too few values in 1" in said
-    assert "1 metric is open: to call them equivalent if they are, or different by twice the tolerance, takes about 12 repetitions." in said
+    assert "1 metric is open: to call them equivalent if they are, or different by" in said
+    assert "takes about 12 repetitions." in said
     assert "Fewer than two runs of a side have figure of call" in said
     assert "1,000" not in said
     assert "more than 1,000 for 1" in " ".join(contrast_sentences(contrast(OPEN, HOPELESS)))
