@@ -28,6 +28,7 @@ _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _TOO_DEEP = "nested too deeply"
+_LINES = "lines of the form `key: value`"
 _MAX_DIGITS = 400
 _MAX_DEPTH = 40
 _MAX_VALUES = 100_000
@@ -100,15 +101,16 @@ def parse_document(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
-        raise BadFile((Finding(file, mark.line + 1 if mark else None, "", f"not readable as YAML: {what}"),)) from None
+        at = mark.line + 1 if mark else None
+        raise BadFile((Finding(file, at, "", f"not readable as YAML: {what}", _LINES),)) from None
     except yaml.YAMLError as error:
         what = str(error).splitlines()[0]
-        raise BadFile((Finding(file, None, "", f"not readable as YAML: {what}"),)) from None
+        raise BadFile((Finding(file, None, "", f"not readable as YAML: {what}", _LINES),)) from None
     lines: dict[Path, int] = {}
     findings: list[Finding] = []
     if not isinstance(root, yaml.MappingNode):
         what = "the file is empty" if root is None else "the file is not a mapping of keys to values"
-        raise BadFile((Finding(file, 1, "", what, "lines of the form `key: value`"),))
+        raise BadFile((Finding(file, 1, "", what, _LINES),))
 
     def build(node: yaml.Node, path: Path, line: int, depth: int) -> Any:
         lines[path] = line
@@ -126,7 +128,7 @@ def parse_document(text: str, file: str) -> Document:
             for key_node, value_node in node.value:
                 at = key_node.start_mark.line + 1
                 if not isinstance(key_node, yaml.ScalarNode):
-                    findings.append(Finding(file, at, ".".join(map(str, path)), "a key must be plain text"))
+                    findings.append(Finding(file, at, ".".join(map(str, path)), "a key must be plain text", _LINES))
                     continue
                 key = str(key_node.value)
                 below = (*path, key)

@@ -47,13 +47,13 @@ _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
 def _check_name(value: str) -> str:
     if not _NAME.match(value):
-        raise ValueError(f"{value!r} is not a usable stack name: lower-case letters, digits, inner dots and hyphens")
+        raise ValueError(f"{value!r} is not a usable stack name; lower-case letters, digits, inner dots and hyphens")
     return value
 
 
 def _check_python(value: str) -> str:
     if not _PYTHON.match(value) and not PurePosixPath(value).is_absolute():
-        raise ValueError(f"{value!r} is neither a Python version such as 3.11 nor an absolute path of an interpreter")
+        raise ValueError(f"{value!r} is neither a Python version nor an interpreter; '3.11', or an absolute path")
     return value
 
 
