@@ -53,7 +53,7 @@ class Closed(Frozen):
 
     pause: Duration = Field(default=0, description="think time between operations")
     count: Whole | None = Field(
-        default=None, ge=1, description="operations of each client in all; default: until the load ends"
+        default=None, ge=1, le=10**9, description="operations of each client in all; default: until the load ends"
     )
 
 

@@ -53,10 +53,7 @@ def _check_name(value: str) -> str:
 
 def _check_python(value: str) -> str:
     if not _PYTHON.match(value) and not PurePosixPath(value).is_absolute():
-        raise ValueError(
-            f"{value!r} is neither a Python version nor an interpreter; "
-            "a version such as '3.11', or the absolute path of an interpreter"
-        )
+        raise ValueError(f"{value!r} is neither a Python version nor an interpreter; '3.11', or an absolute path")
     return value
 
 

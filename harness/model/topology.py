@@ -70,7 +70,7 @@ class Topology(Frozen):
         if isinstance(value, list):
             twice = [index for index, name in enumerate(value) if name in value[:index]]
             if twice:
-                raise refuse(*(Fault((i,), f"site {value[i]!r} is there already", "every site once") for i in twice))
+                raise refuse(*(Fault((i,), f"site {value[i]!r} is named twice", "each once") for i in twice))
             return {str(name): {} for name in value}
         if isinstance(value, dict):
             return {name: {} if site is None else site for name, site in value.items()}

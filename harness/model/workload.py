@@ -155,6 +155,7 @@ class Workload(Frozen):
     retry: Whole | None = Field(
         default=None,
         ge=-1,
+        le=1_000_000,
         description="reconnection attempts before an operation fails (oslo.messaging's retry); -1 for ever, 0 none",
     )
     notify: NotifySpec | None = Field(default=None, description="priorities, pools and driver of notifications")

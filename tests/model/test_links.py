@@ -176,7 +176,7 @@ def test_sites_whose_names_joined_are_alike() -> None:
 
 
 def test_a_site_is_listed_once() -> None:
-    assert "t.yaml:2: sites.1: site 'core' is there already" in sites_refusal("[core, core]")
+    assert "t.yaml:2: sites.1: site 'core' is named twice" in sites_refusal("[core, core]")
 
 
 @pytest.mark.parametrize("subnet", ["127.0.0.0/16", "169.254.0.0/16", "240.0.0.0/16", "8.0.0.0/16", "172.0.0.0/8"])
