@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
 from harness.report import numbers
+from harness.report.compatibility import AXIS_PARTS, differences
 from harness.report.findings import point_texts
 from harness.report.memory import growth, why
 from harness.report.tables import Column, Table

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.analysis.comparison import TOLERANCE, Effect, Figure, compare_figures, correct
-from harness.analysis.compatibility import AXIS_PARTS, differences
 from harness.errors import BadInput
+from harness.report.compatibility import AXIS_PARTS, differences
 from harness.report.findings import point_texts
 from harness.report.metrics import KINDS, Metric, cell_metrics
 
@@ -136,7 +136,7 @@ def compare_findings(
         axis: "system", "run" or an axis of the sweep; None: "run" for several runs, else "system", else the only axis
             of the sweep.
         baseline: the side others are compared with; the first one where None.
-        allow: parts that may differ besides those the axis is about (see harness.analysis.compatibility).
+        allow: parts that may differ besides those the axis is about (see harness.report.compatibility).
         tolerance: relative difference of no interest.
 
     Raises BadInput: nothing to compare along that axis, or sides that differ in more than it.

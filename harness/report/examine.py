@@ -10,7 +10,6 @@ import yaml
 
 from harness.agent.records import REQUEUED, STARVED, WARMUP
 from harness.analysis.casualties import of_the_living
-from harness.analysis.compatibility import parts_of
 from harness.analysis.deafness import DEAF_DELIVERY_NEEDS, find_deaf
 from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, still_queued, take_ledger
 from harness.analysis.fanout import DELIVERY_NEEDS as FANOUT_DELIVERIES
@@ -25,6 +24,7 @@ from harness.analysis.soundness import below_floor, generator_saturated, unstead
 from harness.analysis.timeline import Timeline, per_window
 from harness.errors import DamagedResult
 from harness.memory.stored import is_memory_cell, stored_result, system_label
+from harness.report.compatibility import parts_of
 from harness.report.fanout import FanoutFinding, fanout_findings
 from harness.report.findings import CellFinding, Doubt, Findings, LinkFinding, PairFinding, System
 from harness.report.growth import LoadFigures, find_growth, load_figures

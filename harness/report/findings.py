@@ -130,7 +130,7 @@ class CellFinding:
         succeeded: measured operations that succeeded, by pair.
         attempted: measured operations, by pair.
         timelines: the headline's percentiles second by second, by pair.
-        parts: what it is made of (harness.analysis.compatibility).
+        parts: what it is made of (harness.report.compatibility).
         events: what happened during it.
         samples: its process samples with a `site` column.
         resources: harness.analysis.resources.summarise_resources of them.

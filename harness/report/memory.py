@@ -42,7 +42,7 @@ class MemoryFinding:
         result: what the doses found.
         stack: the stack of its clients.
         system, point: the system's name and its place in the sweep.
-        parts: what the cell is made of (harness.analysis.compatibility).
+        parts: what the cell is made of (harness.report.compatibility).
     """
 
     label: str

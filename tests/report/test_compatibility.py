@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.compatibility import differences, parts_of
+from harness.report.compatibility import differences, parts_of
 from harness.store.run import load_run
 from harness.store.schema import CellRecord
 from tests.store.made import Made, make_run
