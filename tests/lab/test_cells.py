@@ -208,8 +208,9 @@ def test_links_lost_while_nothing_is_loaded_fail_the_cell(tmp_path: Path, when: 
     def act() -> None:
         send(signal.SIGKILL, newest(tmp_path).id, "links.pyz")
 
-    with pytest.raises(LinkFailure, match="emulator"):
+    with pytest.raises(CellsFailed, match="emulator") as caught:
         run(tmp_path, systems=["amqp1"], observer=ActingAt(when, act), **changes)
+    assert isinstance(caught.value.__cause__, LinkFailure)
     result = newest(tmp_path)
     assert result.state == "failed"
     assert nothing_left(result.id)
