@@ -44,7 +44,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt --editable . --group dev
 	@touch $@
 
-# In the order they stand, so that the longest files do not begin last. Container tests share the engine's address pool, so they run one at a time, after the others.
+# In the order they stand, so that the longest files do not begin last. Container tests share the engine's address pool,
+# so they run one at a time, after the others.
 test: setup-test check
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/runtime --ignore tests/images
 	$(BIN)/python -m pytest tests/runtime tests/images
