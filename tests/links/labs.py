@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from itertools import permutations
+from math import inf
 from typing import cast
 
 from harness.model.links import Impairment
@@ -29,19 +30,23 @@ print(json.dumps(times))
 """
 
 _RECEIVE = """
-import socket, sys
+import select, socket, sys
 one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 one.bind(("0.0.0.0", 7))
 print("ready", flush=True)
-one.settimeout(float(sys.argv[1]))
-count = 0
-try:
-    while True:
+count, sending = 0, True
+while True:
+    ready, _, _ = select.select([one, sys.stdin] if sending else [one], [], [], 60 if sending else 1)
+    if one in ready:
         one.recv(2048)
         count += 1
-except TimeoutError:
-    print(count, flush=True)
+    elif ready:
+        sending = False
+        sys.stdin.readline()
+    else:
+        break
+print(count, flush=True)
 """
 
 _SEND = """
@@ -85,7 +90,8 @@ class Ping:
 
     @property
     def least_ms(self) -> float:
-        return min(self.times_ms)
+        """The shortest round trip; infinite if nothing came back."""
+        return min(self.times_ms, default=inf)
 
 
 def connect_times_s(lab: Runtime, node: str, address: str) -> list[float]:
@@ -97,7 +103,9 @@ def connect_times_s(lab: Runtime, node: str, address: str) -> list[float]:
 
 def one_way_datagrams(lab: Runtime, plan: LabPlan, source: str, target: str, count: int, size: int = 100) -> int:
     """How many of `count` datagrams sent at once from one host reach another, which never answers."""
-    receiver = lab.start(target, [sys.executable, "-c", _RECEIVE, "1.0"], log=f"receive-{target}")
+    receiver = lab.start(target, [sys.executable, "-c", _RECEIVE], log=f"receive-{target}")
     assert receiver.stdout.readline() == b"ready\n"
     lab.run(source, [sys.executable, "-c", _SEND, plan.node(target).address, str(count), str(size)])
+    receiver.stdin.write(b"sent\n")
+    receiver.stdin.flush()
     return int(receiver.stdout.readline())

@@ -100,7 +100,7 @@ def test_throughput_is_measured_on_request(lab: LocalRuntime) -> None:
         assert probe.throughput is not None
         assert probe.throughput.congestion == "cubic"
         assert probe.throughput.connect_s >= 0.02
-        assert 5e6 < probe.throughput.bits_per_s < 20.5e6
+        assert 1e6 < probe.throughput.bits_per_s < 20.5e6
     shaper.close()
 
 

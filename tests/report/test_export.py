@@ -185,7 +185,8 @@ def test_percentiles_along_every_axis(
     assert len(plots) == axes * len(found.pair_order)
     for line in lines:
         assert f">{line}<" in plots[0].svg
-    assert "Along the sweep" in run_page(found)
+    if len(points) == 2:
+        assert "Along the sweep" in run_page(found)
 
 
 def test_a_sweep_with_repetitions_shows_intervals(tmp_path: Path) -> None:
