@@ -47,7 +47,7 @@ def test_help_names_every_command() -> None:
 def test_every_shipped_file_is_valid() -> None:
     done = harness("validate", *SCENARIOS, *TOPOLOGIES)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(SCENARIOS) + len(TOPOLOGIES) >= 25
+    assert len(done.stdout.splitlines()) == len(SCENARIOS) + len(TOPOLOGIES) > 20
 
 
 def test_validate_shows_the_faults_of_all_files(tmp_path: Path) -> None:
@@ -217,7 +217,10 @@ def test_links_are_measured_and_judged_as_a_table(tmp_path: Path) -> None:
 
 def test_a_run_from_start_to_report(tmp_path: Path) -> None:
     """The whole pipeline, quickest way: loopback agents on the fake runtime."""
-    done = harness("run", "scenarios/loopback.yaml", "--runtime", "fake", "--results", tmp_path, state=tmp_path / "s")
+    patient = ("--set", "load.drain=60s")  # a machine that may be busy
+    done = harness(
+        "run", "scenarios/loopback.yaml", "--runtime", "fake", *patient, "--results", tmp_path, state=tmp_path / "s"
+    )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "loopback").iterdir()
     assert "every message arrived exactly once" in " ".join(done.stdout.split())

@@ -77,10 +77,22 @@ def sites_lab(count: int, links: Mapping[tuple[str, str], Impairment] | Impairme
 
 
 class Ping:
-    """What an independent ping saw: packets sent and received, duplicates, and the round trips, ms."""
+    """What an independent ping saw: packets sent and received, duplicates, and the round trips, ms.
 
-    def __init__(self, lab: Runtime, node: str, address: str, *, count: int = 10, interval_s: float = 0.01) -> None:
-        argv = ["ping", "-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", "1", address]
+    If nothing comes back it waits for a while: `patience_s`.
+    """
+
+    def __init__(
+        self,
+        lab: Runtime,
+        node: str,
+        address: str,
+        *,
+        count: int = 10,
+        interval_s: float = 0.01,
+        patience_s: float = 1,
+    ) -> None:
+        argv = ["ping", "-n", "-c", str(count), "-i", f"{interval_s:g}", "-W", f"{patience_s:g}", address]
         text = lab.run(node, argv, timeout_s=count * interval_s + 20).stdout
         summary = re.search(r"(\d+) packets transmitted, (\d+) received", text)
         assert summary is not None, text

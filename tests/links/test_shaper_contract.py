@@ -56,9 +56,9 @@ class Shaped:
     def __init__(self, lab: LocalRuntime, plan: LabPlan, shaper: LinkShaper) -> None:
         self.lab, self.plan, self.shaper = lab, plan, shaper
 
-    def ping(self, source: str, target: str, *, v6: bool = False, count: int = 10, interval_s: float = 0.01) -> Ping:
+    def ping(self, source: str, target: str, *, v6: bool = False, **options: Any) -> Ping:
         node = self.plan.node(target)
-        return Ping(self.lab, source, node.address6 if v6 else node.address, count=count, interval_s=interval_s)
+        return Ping(self.lab, source, node.address6 if v6 else node.address, **options)
 
     def round_trip_ms(self, below: float, *, v6: bool = False) -> float:
         """The least round trip from h1 to h2 that is found, ms."""
@@ -205,7 +205,7 @@ def test_what_is_changed_during_a_partition_holds_after_it(bench: Bench) -> None
 def test_what_was_under_way_when_a_link_was_cut_is_lost(bench: Bench, healed: bool) -> None:
     """Also if the cut is shorter than the delay."""
     at = bench.shaped(sites_lab(2, {("s1", "s2"): Impairment(delay_s=0.9), ("s2", "s1"): Impairment()}))
-    assert at.ping("h1", "h2", count=1).received == 1
+    assert at.ping("h1", "h2", count=1, patience_s=10).received == 1
     received: list[int] = []
     thread = threading.Thread(target=lambda: received.append(one_way_datagrams(at.lab, at.plan, "h1", "h2", 10)))
     thread.start()
@@ -220,7 +220,7 @@ def test_what_was_under_way_when_a_link_was_cut_is_lost(bench: Bench, healed: bo
     if not healed:
         at.shaper.heal("s1", "s2")
     at.shaper.check()
-    assert at.ping("h1", "h2", count=1).received == 1
+    assert at.ping("h1", "h2", count=1, patience_s=10).received == 1
 
 
 def test_packets_are_lost_duplicated_and_corrupted_as_often_as_asked_for(bench: Bench) -> None:
