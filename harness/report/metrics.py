@@ -129,11 +129,14 @@ def _delivery(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
         started = sum(row.started for row in rows)
         if not started:
             continue
-        for name, count in (
-            ("lost share", sum(row.lost for row in rows)),
-            ("failed share", sum(row.failed + max(row.unfinished, 0) for row in rows)),
-            ("duplicated share", sum(row.duplicated for row in rows)),
-        ):
+        counts = {
+            "lost share": sum(row.lost for row in rows),
+            "failed share": sum(row.failed + max(row.unfinished, 0) for row in rows),
+            "duplicated share": sum(row.duplicated for row in rows),
+        }
+        if any(cell.agents[row.agent].task.get("ttl_s") is not None for row in rows):
+            counts["expired share"] = sum(row.expired for row in rows)
+        for name, count in counts.items():
             metric = Metric("delivery", workload, name, "share", scale="difference", tolerance=_SHARE)
             yield metric, Figure.exact(count / started)
 

@@ -55,6 +55,16 @@ def test_a_late_generator_speaks_against_its_own_percentile_only(cell: CellFindi
     assert "late" in by_name["p99"].doubt
 
 
+def test_what_expired_counts_where_messages_have_a_time_to_live(cell: CellFinding) -> None:
+    assert "expired share" not in {metric.name for metric in cell_metrics(cell)}
+    events = {index: agent for index, agent in cell.agents.items() if agent.workload == "events"}
+    living = {index: agent.model_copy(update={"task": {**agent.task, "ttl_s": 1.0}}) for index, agent in events.items()}
+    rows = tuple(replace(row, expired=row.started // 4) if row.agent in events else row for row in cell.ledger.rows)
+    figures = cell_metrics(replace(cell, agents={**cell.agents, **living}, ledger=replace(cell.ledger, rows=rows)))
+    shares = {metric.subject: figure.value for metric, figure in figures.items() if metric.name == "expired share"}
+    assert shares == {"events": pytest.approx(0.25)}
+
+
 @pytest.mark.parametrize(("late_ms", "verdict"), [(25.0, "worse"), (150.0, "inconclusive")])
 def test_a_late_p99_is_called_only_if_lateness_cannot_have_made_it(
     tmp_path: Path, late_ms: float, verdict: str
