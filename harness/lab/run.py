@@ -136,6 +136,8 @@ def run_scenario(loaded: LoadedScenario, settings: RunSettings, observer: Observ
 def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: bool = False) -> Path:
     """Go on with a run that was interrupted, killed or has failed cells: what is valid or invalid stays as it is.
 
+    Where nothing is left to run, that is told, and nothing is done.
+
     Args:
         path: the run's directory, or a scenario's for its newest run.
         retries: as in RunSettings.
@@ -145,14 +147,15 @@ def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: boo
         The result's directory.
 
     Raises:
-        BadInput: nothing is left to run, or this is not the machine, harness or scenario the run began with.
+        BadInput: this is not the machine, harness or scenario the run began with.
         DamagedResult: the run cannot be read.
         HarnessError, Interrupted: as run_scenario.
     """
     run = load_run(path)
     over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
     if all(cell.state in over for cell in run.all_cells):
-        raise BadInput("nothing is left to run", where=str(run.path), remedy="start a new run")
+        observer.note("nothing is left to run")
+        return run.path
     loaded = _as_it_began(run)
     known = run.manifest.facts[facts.SETTINGS]
     settings = RunSettings(

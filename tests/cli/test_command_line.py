@@ -111,7 +111,6 @@ def test_schema_is_a_json_schema(kind: str) -> None:
         (["report", "no-such-run"], 2, "no-such-run"),
         (["report", "results/examples/quickstart", "--into", "/proc/nowhere"], 2, "the report cannot be written"),
         (["compare", "results/examples/quickstart", "--into", "/proc/nowhere"], 2, "the report cannot be written"),
-        (["resume", "results/examples/quickstart"], 2, "nothing is left to run"),
         (["resume", "no-such-run"], 2, "no result here"),
         (["links", "probe", "scenarios/quickstart.yaml"], 2, "unknown key"),
         (["report", "x" * 300], 2, "File name too long"),
@@ -225,6 +224,9 @@ def test_a_run_from_start_to_report(tmp_path: Path) -> None:
     (run,) = (tmp_path / "loopback").iterdir()
     assert "every message arrived exactly once" in " ".join(done.stdout.split())
     assert (run / "report.html").stat().st_size > 10_000
+    again = harness("resume", run, state=tmp_path / "s")
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to run" in again.stdout
     assert harness("cleanup", "--dry-run", state=tmp_path / "s").stdout == "nothing to remove\n"
 
 

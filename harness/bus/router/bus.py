@@ -193,7 +193,11 @@ class RouterBus:
             "version": ", ".join(sorted({program.version for program in programs})),
             "stand_in": any(program.stand_in for program in programs),
             "components": {
-                component: {"implementation": program.name, "version": program.version, "program": program.argv[0]}
+                component: {
+                    "implementation": program.name,
+                    "version": program.version,
+                    **({} if program.stand_in else {"program": program.argv[0]}),
+                }
                 for component, program in self._programs.items()
             },
         }
