@@ -44,11 +44,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt --editable . --group dev
 	@touch $@
 
-# In the order they stand, so that the longest files do not begin last. Container tests share the engine's address pool,
-# so they run one at a time, after the others.
+# Three at a time also on two cores: most of them wait most of the time. tests/conftest.py says who runs what.
 test: setup-test check
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/runtime --ignore tests/images
-	$(BIN)/python -m pytest tests/runtime tests/images
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 # DOCKER_HOST says which engine, Docker or podman; missing engines fail here.
 test-engine: setup-test
