@@ -115,8 +115,8 @@ def resume(run: Path, retries: int, invalid: bool, as_json: bool) -> None:
     """Go on with a run that was interrupted, killed, or has failed cells.
 
     RUN is a run's directory, or a scenario's for its newest run. Cells that are done are kept; what was under way when
-    the run was stopped is run again. It must be the machine and the harness the run began with. Where nothing is left to
-    run it shows the report.
+    the run was stopped is run again. It must be the machine and the harness the run began with. A run that is whole is
+    shown.
     """
     from harness.lab.run import resume_run
 
