@@ -46,7 +46,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 # Three at a time also on two cores: most of them wait most of the time. tests/conftest.py says who runs what.
 test: setup-test check
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3
 
 # DOCKER_HOST says which engine, Docker or podman; missing engines fail here.
 test-engine: setup-test
