@@ -26,7 +26,6 @@ from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import CellPlan, LabPlan, NodePlan
 from harness.runtime.docker.engine import Engine, connect
-from harness.runtime.docker.gateway import host_can_enter
 from harness.runtime.docker.labels import leftovers
 from harness.runtime.docker.runtime import DockerRuntime
 from harness.runtime.labs import abandoned_labs, temporary_directory
@@ -189,6 +188,7 @@ def _with_lab(what: str, make: Callable[[str, Path], Runtime], detail: str = "")
                 lab.open(_two_sites())
                 found.append(Finding(what, "ok", detail or str(lab.facts().get("privilege") or "")))
                 found += _links(what, lab)
+                found += _gateway(what.split()[1], lab)
                 found.append(_between_sites(what.split()[1], lab))
         except HarnessError as error:
             found.append(Finding(what, "missing", error.what, error.remedy or ""))
@@ -211,6 +211,13 @@ def _between_sites(runtime: str, lab: Runtime) -> Finding:
         return Finding(what, "ok", "passes the gateway")
     said = " ".join((done.stderr or done.stdout).split())[-200:]
     return Finding(what, "missing", f"does not pass the gateway: {said}", "look at this host's firewall")
+
+
+def _gateway(runtime: str, lab: Runtime) -> Iterator[Finding]:
+    """Where commands for the gateway run, if that is a question there."""
+    where = lab.facts().get("gateway")
+    if where is not None:
+        yield Finding(f"{runtime}: gateway", "ok", f"served by {where}")
 
 
 def _links(what: str, lab: Runtime) -> Iterator[Finding]:
@@ -268,13 +275,6 @@ def _about(engine: Engine) -> Iterator[Finding]:
         "docker: limits",
         "note" if limits else "ok",
         f"the engine cannot limit {' and '.join(limits)}" if limits else "CPU and memory",
-    )
-    reason = host_can_enter()
-    yield Finding(
-        "docker: gateway",
-        "note" if reason else "ok",
-        f"runs in its container ({reason}), without real-time priority" if reason else "can be entered from this host",
-        "run as root on the engine's own host" if reason else "",
     )
     if not engine.sets_default_route and _bridges_are_filtered():
         yield Finding("docker: traffic between sites", "note", "passes this host's firewall", _FIREWALL)
