@@ -11,6 +11,7 @@ Every error says *what* was wrong, *where* (file, line, key, node), what was *ex
     │   ├── MissingCapability      the machine lacks something the run needs
     │   ├── LabFailure             nodes, namespaces, containers
     │   ├── LinkFailure            a link could not be set, or is not what was declared
+    │   │   └── ShaperDied         what shapes the links has ended; never tried again
     │   ├── BusFailure             a broker or router did not start, form or stay up
     │   ├── StackFailure           a client environment could not be built
     │   ├── AgentFailure           an agent died or broke its protocol
@@ -48,6 +49,7 @@ __all__ = [
     "LinkFailure",
     "MissingCapability",
     "Regression",
+    "ShaperDied",
     "StackFailure",
     "require_known",
 ]
@@ -179,6 +181,11 @@ class LabFailure(InfrastructureFailure):
 
 class LinkFailure(InfrastructureFailure):
     """A link could not be set, is not what was declared, or its shaper died."""
+
+
+class ShaperDied(LinkFailure):
+    """What shapes the links has ended, and nothing crosses them any more. A cell that meets this is not run again by
+    itself: a run whose distance was lost ends as a failure."""
 
 
 class BusFailure(InfrastructureFailure):

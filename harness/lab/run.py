@@ -23,6 +23,7 @@ from harness.errors import (
     InfrastructureFailure,
     Interrupted,
     MissingCapability,
+    ShaperDied,
     require_known,
 )
 from harness.files import LoadedScenario, plan_run, scenario_from_text
@@ -50,6 +51,9 @@ _SAME_HOST = ("kernel", "machine", "processor", "cpus", "memory_bytes")
 
 #: So many failed cells are told of with their reasons when a run ends; the report has them all.
 _TOLD = 3
+
+#: What trying again cannot mend, or must not hide.
+_LASTING = (MissingCapability, ShaperDied)
 
 #: What the report of a run says first where lax links let anything pass.
 _ACCEPTED = (
@@ -351,7 +355,8 @@ class _Campaign:
             try:
                 end = self._run(plan)
             except HarnessError as error:
-                if left and isinstance(error, InfrastructureFailure) and not isinstance(error, MissingCapability):
+                passing = isinstance(error, InfrastructureFailure) and not isinstance(error, _LASTING)
+                if left and passing:
                     self._retried += 1
                     self._observer.retry(plan.id, str(error), left)
                     continue

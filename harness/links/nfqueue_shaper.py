@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import LabFailure, LinkFailure
+from harness.errors import LabFailure, LinkFailure, ShaperDied
 from harness.links import gateway
 from harness.links.dialogue import Dialogue, Ended, Silent
 from harness.links.envelope import judge_emulator
@@ -166,7 +166,7 @@ class NfqueueShaper:
                 remedy="see logs/links.log; the machine may be overloaded",
             ) from None
         except Ended as ended:
-            raise LinkFailure(
+            raise ShaperDied(
                 f"the link emulator has ended (status {ended.status}): nothing crosses between sites any more",
                 where=f"node {WAN}",
                 expected="a running emulator",
