@@ -30,7 +30,7 @@ _RETRIES = click.option(
     show_default=True,
     metavar="N",
     help="How often a cell is run again that the machine, the lab, a bus or an agent let down, or whose links were "
-    "off; the report lists them.",
+    "off; the report lists them. Not one whose link emulator died.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines, for machines.")
 

@@ -21,6 +21,7 @@ from harness.lab.run import RunSettings, run_scenario
 from harness.report.examine import examine
 from harness.runtime.labs import abandoned_labs, state_directory
 from harness.store.run import Run
+from tests.patience import least
 
 RTT_S = 0.06
 SCENARIO: dict[str, Any] = {
@@ -101,6 +102,12 @@ def nothing_left(run_id: str) -> bool:
     return not processes_of(run_id) and not abandoned_labs() and not list((state_directory() / "labs").glob("*"))
 
 
+def nearest_ms(tmp_path: Path) -> float:
+    """The quickest call next door over routers, in a run of its own, ms."""
+    calls = load_run(run(tmp_path, systems=["amqp1"])).latency
+    return float(calls[calls["workload"] == "near"]["response_ms"].min())
+
+
 def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     result = load_run(run(tmp_path))
     assert [cell.reasons for cell in result.all_cells] == [[], []]
@@ -119,15 +126,13 @@ def test_both_buses_from_scenario_to_findings(tmp_path: Path) -> None:
     assert len(operations) == 2 * 3 * 50
     assert set(operations["outcome"]) == {"ok"}
     calls = operations[operations["pattern"] == "rpc-call"]
-    least = calls.groupby(["system", "workload"], observed=True)["response_ms"].min()
+    quickest = calls.groupby(["system", "workload"], observed=True)["response_ms"].min()
     for (system, workload), floor in floors.items():
         if workload != "tell":
-            assert least[system, workload] >= floor - 0.5, "nothing is faster than its links"
-    near_ms = least["amqp1", "near"]
-    for attempt in range(4):  # a busy machine is late, and never early
-        if near_ms >= rtt_ms:
-            again = load_run(run(tmp_path / f"again-{attempt}", systems=["amqp1"])).latency
-            near_ms = again[again["workload"] == "near"]["response_ms"].min()
+            assert quickest[system, workload] >= floor - 0.5, "nothing is faster than its links"
+    near_ms = quickest["amqp1", "near"]
+    if near_ms >= rtt_ms:
+        near_ms = least(lambda: nearest_ms(tmp_path / "again"), rtt_ms)
     assert near_ms < rtt_ms, "next door is near with a router there"
     ledger = result.delivery
     assert (ledger["started"] == ledger["delivered"]).all()
