@@ -64,4 +64,5 @@ def compare(
     if export is not None:
         from harness.report.export import export_comparison
 
-        click.echo(f"export: {len(export_comparison(done.comparison, done.runs, export))} files in {export}")
+        written = export_comparison(done.comparison, done.runs, done.tables, export)
+        click.echo(f"export: {len(written)} files in {export}")

@@ -156,8 +156,7 @@ def resume_run(path: Path, observer: Observer, *, retries: int = 0, invalid: boo
         HarnessError, Interrupted: as run_scenario.
     """
     run = load_run(path)
-    over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
-    if all(cell.state in over for cell in run.all_cells):
+    if not run.to_run(invalid=invalid):
         observer.note("nothing is left to run")
         return run.path
     loaded = _as_it_began(run)

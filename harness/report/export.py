@@ -56,11 +56,13 @@ def export_run(findings: Findings, directory: Path) -> list[Path]:
     return _write(plots, [*run_tables(findings), *(compare_tables(comparison) if comparison else [])], directory)
 
 
-def export_comparison(comparison: Comparison, runs: Sequence[Findings], directory: Path) -> list[Path]:
-    """Write every plot and table of a comparison of runs, their sweeps included; returns the files written."""
+def export_comparison(
+    comparison: Comparison, runs: Sequence[Findings], tables: Iterable[Table], directory: Path
+) -> list[Path]:
+    """Write every plot of a comparison of runs, their sweeps included, and its tables; returns the files written."""
     with with_png():
         plots = [*forest_plots(comparison), *sweeps(runs)]
-    return _write(plots, compare_tables(comparison), directory)
+    return _write(plots, tables, directory)
 
 
 def _write(plots: Iterable[Plot], tables: Iterable[Table], directory: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.analysis.knee import Knee, LoadPoint, find_knee
 from harness.analysis.latency import merge, summarise
+from harness.analysis.theilsen import theil_sen
 from harness.report import numbers
 from harness.report.tables import Column, Table
 
@@ -41,6 +42,8 @@ class LoadFigures:
         p50_ms, p99_ms: of what counts for the pattern, repetitions merged.
         failed: failed operations.
         cores: CPU in use by role ("client", "server", "bus") of all workloads, median over repetitions.
+        bus_mib: memory the whole bus owned at the end of the load (Anonymous), median over repetitions.
+        bus_sockets: sockets it had open then.
     """
 
     system: System
@@ -54,6 +57,8 @@ class LoadFigures:
     p99_ms: float
     failed: int
     cores: Mapping[str, float]
+    bus_mib: float = math.nan
+    bus_sockets: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +125,19 @@ def load_figures(
             p50_ms=summary.p50_ms,
             p99_ms=summary.p99_ms,
             failed=merged.failed,
-            cores=_cores([finding for finding, _ in cells]),
+            cores=_by_role(cells, "cpu_cores"),
+            bus_mib=_by_role(cells, "anonymous_mib_end").get("bus", math.nan),
+            bus_sockets=_by_role(cells, "sockets_end").get("bus", math.nan),
         )
 
 
-def _cores(cells: Sequence[CellFinding]) -> dict[str, float]:
-    by_role: dict[str, list[float]] = {}
-    for cell in cells:
-        for role, used in cell.resources.groupby("role", observed=True)["cpu_cores"].sum().items():
-            by_role.setdefault(str(role), []).append(float(used))
-    return {role: float(np.median(used)) for role, used in by_role.items()}
+def _by_role(cells: Sequence[tuple[CellFinding, Any]], column: str) -> dict[str, float]:
+    """A column of what processes used, added up by role; the median over repetitions."""
+    sums: dict[str, list[float]] = {}
+    for cell, _ in cells:
+        for role, used in cell.resources.groupby("role", observed=True)[column].sum(min_count=1).items():
+            sums.setdefault(str(role), []).append(float(used))
+    return {role: float(np.median(used)) for role, used in sums.items()}
 
 
 def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFinding, ...]:
@@ -185,8 +193,31 @@ def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
             )
         else:
             text = f"{_upper(one.label)} does not saturate {span}: the most is {done}."
-        told.append(text + _machine(at, one.cpus))
+        alone = sum(_place(other) == _place(one) for other in growth) == 1
+        told.append(text + _machine(at, one.cpus) + (_bus_per_client(one) if alone else ""))
     return told
+
+
+def _place(growth: GrowthFinding) -> str:
+    """The label without its workload."""
+    return growth.label.partition(" on ")[2]
+
+
+def _bus_per_client(growth: GrowthFinding) -> str:
+    """What a client more costs the bus, where only one workload's clients grow; "" where it is not known."""
+    if growth.counted != "clients":
+        return ""
+    memory = theil_sen(growth.loads, [point.bus_mib for point in growth.points])
+    sockets = theil_sen(growth.loads, [point.bus_sockets for point in growth.points])
+    if memory is None or sockets is None:
+        return ""
+    servers = len({point.servers for point in growth.points}) > 1
+    also = ", with the servers that come with it," if servers else ""
+    return (
+        f" For each client more{also} the bus owns {numbers.number(memory.slope)} MiB more "
+        f"[{numbers.number(memory.low)}, {numbers.number(memory.high)}] and has {numbers.number(sockets.slope)} more "
+        "sockets open."
+    )
 
 
 def _machine(at: LoadFigures, cpus: int) -> str:
@@ -225,6 +256,8 @@ def growth_tables(findings: Findings) -> list[Table]:
                     one.failed,
                     one.throughput_per_s / one.p50_ms if one.p50_ms > 0 else math.nan,
                     *(one.cores.get(role, math.nan) for role in ("client", "server", "bus")),
+                    one.bus_mib,
+                    one.bus_sockets,
                     "knee" if knee else "",
                 )
             )
@@ -237,7 +270,8 @@ def growth_tables(findings: Findings) -> list[Table]:
             "One row per point of the sweep. The knee is where power, throughput over median response time, is "
             "greatest (Kleinrock 1979) and falls by more than 5 % beyond: from there on more load buys delay, not "
             "throughput. Times in milliseconds; of a fanout until its last receiver has it, and its throughput is "
-            "copies received. Cores are of all processes of the kind together.",
+            "copies received. Cores are of all processes of the kind together, as are the bus's own memory (Anonymous) "
+            "and its open sockets at the end.",
             (
                 Column("What", "what"),
                 Column("Clients", "clients", numbers.count),
@@ -250,6 +284,8 @@ def growth_tables(findings: Findings) -> list[Table]:
                 Column("Client cores", "client_cores", numbers.number, detail=True),
                 Column("Server cores", "server_cores", numbers.number),
                 Column("Bus cores", "bus_cores", numbers.number),
+                Column("Bus MiB", "bus_mib", numbers.number),
+                Column("Bus sockets", "bus_sockets", numbers.count),
                 Column("Knee", "knee"),
             ),
             tuple(rows),

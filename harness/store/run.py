@@ -54,6 +54,11 @@ class Run:
         """The cells that have rows to show: valid, invalid, and those cut short; each with its state beside it."""
         return tuple(cell for cell in self.all_cells if cell.readable)
 
+    def to_run(self, *, invalid: bool = False) -> tuple[str, ...]:
+        """Ids of the cells a resumed run has still to run, invalid ones among them only if asked."""
+        over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
+        return tuple(cell.id for cell in self.all_cells if cell.state not in over)
+
     @property
     def problems(self) -> list[str]:
         """Everything that keeps this run from being whole and sound, one sentence each; empty for a good run."""

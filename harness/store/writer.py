@@ -261,14 +261,13 @@ class RunWriter:
             raise BadInput(f"no run to go on with ({error.strerror})", where=str(path)) from None
         try:
             run = load_run(path)
-            over = ("valid", "degraded") if invalid else ("valid", "degraded", "invalid")
-            done = {cell.id for cell in run.all_cells if cell.state in over}
-            if len(done) == len(run.all_cells):
+            again = run.to_run(invalid=invalid)
+            if not again:
                 raise BadInput("nothing is left to run", where=str(path), remedy="start a new run")
         except BaseException:
             lock.release()
             raise
-        entries = [entry if entry.id in done else _again(entry) for entry in run.manifest.cells]
+        entries = [_again(entry) if entry.id in again else entry for entry in run.manifest.cells]
         writer = cls(path, run.manifest, lock)
         resumed = [*run.manifest.facts.get(facts.RESUMED, ()), utc_now()]
         known = {**run.manifest.facts, facts.RESUMED: resumed}

@@ -17,6 +17,7 @@ from harness.memory.result import DoseResult, MemoryResult, RoleResult
 from harness.report.compare_leaks import compare_leaks, leak_sentences, leak_tables
 from harness.report.compare_page import compare_runs
 from harness.report.examine import examine
+from harness.report.export import export_comparison
 from harness.report.findings import Findings
 from harness.report.memory import MemoryFinding, verdict_table
 from harness.store.run import load_run
@@ -74,6 +75,8 @@ def test_two_runs_of_doses_are_compared_by_their_verdicts(tmp_path: Path) -> Non
     manifest = second / "manifest.json"
     manifest.write_text(manifest.read_text().replace(first.name, second.name))
     published = compare_runs([first, second], into=tmp_path)
+    written = export_comparison(published.comparison, published.runs, published.tables, tmp_path / "files")
+    assert {path.name for path in written} >= {"leaks-0.csv"}
     assert any(
         text.startswith("Neither ") and "leaks under call (server), call (client)." in text
         for text in published.said.sentences

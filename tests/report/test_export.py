@@ -15,6 +15,7 @@ import pytest
 
 from harness.analysis.student import interval_of_logs
 from harness.report.compare_page import compare_page, sweeps
+from harness.report.compare_text import compare_tables
 from harness.report.compared import compare_findings
 from harness.report.examine import examine
 from harness.report.export import export_comparison, export_run
@@ -107,7 +108,9 @@ def test_a_png_has_the_colours_of_light_paper(findings: Findings, tmp_path: Path
 
 def test_a_comparison_can_be_taken_along(tmp_path: Path) -> None:
     run = examine(load_run(make_run(tmp_path, Made(seconds=3, repetitions=2))))
-    names = {path.name for path in export_comparison(compare_findings([run]), [run], tmp_path / "files")}
+    comparison = compare_findings([run])
+    written = export_comparison(comparison, [run], compare_tables(comparison), tmp_path / "files")
+    names = {path.name for path in written}
     assert {"forest-0l.svg", "forest-0l.png", "contrast-0.csv"} <= names
 
 
@@ -122,7 +125,7 @@ def test_a_comparison_shows_every_sweep_and_says_whose(tmp_path: Path) -> None:
         assert findings.run in plot.title
         assert findings.run in plot.description
         assert plot.svg in page
-    names = {path.name for path in export_comparison(comparison, runs, tmp_path / "files")}
+    names = {path.name for path in export_comparison(comparison, runs, (), tmp_path / "files")}
     assert {f"{plot.id}.png" for plot in plots} <= names
 
 

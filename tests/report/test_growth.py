@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ def test_a_knee_at_the_least_load_may_lie_below_it() -> None:
 def test_what_does_not_saturate_is_said_not_to() -> None:
     (sentence,) = growth_sentences(find_growth(SATURATING[:3], 2))
     assert sentence.startswith("Call on rabbit does not saturate from 2 to 8 clients: the most is 76.0")
+
+
+def test_what_a_client_more_costs_the_bus_is_told_where_nothing_else_grows() -> None:
+    costs = [replace(one, bus_mib=60 + 0.5 * one.clients, bus_sockets=20 + 2 * one.clients) for one in SATURATING]
+    (sentence,) = growth_sentences(find_growth(costs, 2))
+    assert "each client more the bus owns 0.500 MiB more [0.500, 0.500] and has 2.00 more sockets open" in sentence
+    pairs = [replace(one, servers=one.clients) for one in costs]
+    assert "each client more, with the servers that come with it, the bus" in growth_sentences(find_growth(pairs, 2))[0]
+    beside = [replace(one, workload="cast") for one in costs]
+    assert not any("each client more" in text for text in growth_sentences(find_growth([*costs, *beside], 2)))
+    assert "each client more" not in growth_sentences(find_growth(SATURATING, 2))[0]
 
 
 def test_systems_and_other_axes_grow_apart() -> None:

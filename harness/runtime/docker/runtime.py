@@ -195,7 +195,7 @@ class DockerRuntime:
         return ipv6
 
     def _open_gateway(self, plan: LabPlan, image: Image, ipv6: bool) -> None:
-        enter = self._enter if self._enter is not None else gateway.host_can_enter() is None
+        enter = self._enter if self._enter is not None else gateway.host_can_enter()
         wan = self._start_gateway(plan, image, ipv6, enter)
         pid = int(self._containers.inspect(wan)["State"]["Pid"])
         if enter and not gateway.is_on_this_host(wan.id, pid):
