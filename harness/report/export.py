@@ -15,7 +15,7 @@ from harness.report.plots.floors import floor_plots
 from harness.report.plots.forest import forest_plots
 from harness.report.plots.growth import growth_plots
 from harness.report.plots.memory import memory_plots
-from harness.report.plots.site_map import site_map
+from harness.report.plots.site_map import site_maps
 from harness.report.plots.sweep import sweep_plots
 from harness.report.plots.timeline import timeline_plots
 from harness.report.tables import run_tables
@@ -40,9 +40,8 @@ def export_run(findings: Findings, directory: Path) -> list[Path]:
     """
     comparison = compare_systems(findings)
     with with_png():
-        chart = site_map(findings)
         plots = [
-            *([chart] if chart else []),
+            *site_maps(findings),
             *floor_plots(findings),
             *(forest_plots(comparison) if comparison else []),
             *sweep_plots(findings),

@@ -17,7 +17,7 @@ from harness.report.plots.floors import floor_plots
 from harness.report.plots.forest import forest_plots
 from harness.report.plots.growth import growth_plots
 from harness.report.plots.memory import memory_plots
-from harness.report.plots.site_map import site_map
+from harness.report.plots.site_map import site_maps
 from harness.report.plots.sweep import sweep_plots
 from harness.report.plots.timeline import event_list, timeline_plots
 from harness.report.tables import run_tables
@@ -39,7 +39,6 @@ def run_page(findings: Findings) -> str:
     def table(name: str) -> str:
         return tables.get(name, "")
 
-    chart = site_map(findings)
     sections: list[Section] = [
         section("releases", "Release by release", table("releases")),
         section(
@@ -52,7 +51,7 @@ def run_page(findings: Findings) -> str:
         section("verdicts", "System against system", _verdicts(findings)),
         section("sweep", "Along the sweep", _plots(sweep_plots(findings))),
         section("fanouts", "Fanouts", table("fanouts")),
-        section("map", "Sites and links", _plots([chart] if chart else []) + table("links")),
+        section("map", "Sites and links", _plots(site_maps(findings)) + table("links")),
         section(
             "distribution",
             "How latency is distributed",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,7 +26,7 @@ from harness.report.findings import Findings, LinkFinding
 from harness.report.page import table_html
 from harness.report.plots.doses import dose_plots
 from harness.report.plots.forest import forest_plots
-from harness.report.plots.site_map import site_map
+from harness.report.plots.site_map import site_maps
 from harness.report.plots.sweep import sweep_plots
 from harness.report.run_page import run_page
 from harness.report.tables import link_table, resource_table
@@ -160,9 +163,27 @@ def test_the_map_counts_agents_over_all_points(findings: Findings) -> None:
     client = next(index for index, agent in first.agents.items() if agent.role == "client")
     site = first.agents[client].site
     fewer = replace(first, agents={index: agent for index, agent in first.agents.items() if index != client})
-    chart = site_map(replace(findings, cells=(fewer, *findings.cells[1:])))
-    assert chart is not None
+    (chart,) = site_maps(replace(findings, cells=(fewer, *findings.cells[1:])))
     assert f"{site}: router (amqp1), 2 to 3 clients" in chart.description
+
+
+@pytest.mark.parametrize("number", [4, 7, 16])
+def test_many_sites_are_a_ring_and_a_grid_with_each_figure_once(findings: Findings, number: int) -> None:
+    sites = tuple(f"site-{at}" for at in range(number))
+    pairs = list(combinations(sites, 2))
+    links = tuple(LinkFinding(a, b, 100.0 + at, 300.0 + at, None, None) for at, (a, b) in enumerate(pairs))
+    far = replace(links[0], declared_ms=1000.0)  # a delay that is swept
+    ring, grid = site_maps(replace(findings, sites=sites, links=(*links, far)))
+    shown = Counter(re.findall(r">([^<>]+)</text>", grid.svg))
+    assert shown["≤1,000"] == 1
+    assert all(shown[f"{100 + at}"] == 1 for at in range(1, len(pairs)))
+    assert all(shown[f"{300 + at}"] == 1 for at in range(len(pairs)))
+    assert all(f">{site}</text>" in ring.svg for site in sites)
+    assert "from 100 ms (site-0 to site-1) to 1,000 ms" in ring.description
+    found = re.findall(r'<text [^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>site', ring.svg)
+    labels = [(float(x), float(y)) for x, y in found]
+    assert len(labels) == number
+    assert all(abs(y1 - y2) > 11 or abs(x1 - x2) > 60 for (x1, y1), (x2, y2) in combinations(labels, 2))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from matplotlib.patches import FancyBboxPatch
 
 from harness.report import numbers
 from harness.report.plots.canvas import WIDTH, Plot, canvas, colour, text_width, wrapped
+from harness.report.plots.site_ring import link_grid, site_ring
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from harness.report.findings import Findings, LinkFinding
 
-__all__ = ["site_map"]
+__all__ = ["site_maps"]
 
 #: Of the area the sites are spread over, and of a site's box, in picture units.
 _HEIGHT, _TOP = 250.0, 26.0
@@ -24,13 +25,23 @@ _BOX_WIDTH = 116.0
 _LINE = 14.0
 #: More lines than this in a box are too many: systems are counted, and named in words beside the map.
 _MOST_LINES = 6
+#: With more sites than this, numbers on links would write over each other.
+_MOST_SITES = 3
 _NAMES = {"rabbitmq": "broker", "router": "router"}
 
 
-def site_map(findings: Findings) -> Plot | None:
-    """The map, or None without sites."""
+def site_maps(findings: Findings) -> list[Plot]:
+    """The map, with a number on every link; of many sites a ring, and a grid with the numbers. [] without sites."""
     if not findings.sites:
-        return None
+        return []
+    if len(findings.sites) > _MOST_SITES:
+        standing = {site: _in_short(findings, site) for site in findings.sites}
+        ring = site_ring(standing, findings.links)
+        return [ring, link_grid(findings.sites, findings.links)] if findings.links else [ring]
+    return [_map(findings)]
+
+
+def _map(findings: Findings) -> Plot:
     said = "; ".join(
         f"{link.a} to {link.b}: {numbers.ms(link.declared_ms)} ms declared, {numbers.ms(link.before_ms)} ms measured"
         for link in findings.links
@@ -80,6 +91,12 @@ def _residents(findings: Findings, site: str) -> list[str]:
     people = [text for role in ("client", "server") if (text := _people(role, [count[role] for count in agents]))]
     text = ", ".join(people)
     return lines + ([text] if text and text_width(text, size=10) <= _BOX_WIDTH - 8 else people)
+
+
+def _in_short(findings: Findings, site: str) -> list[str]:
+    """Who stands at a site, without the names of systems."""
+    lines = [line.partition(" (")[0] for line in _residents(findings, site)]
+    return [", ".join(dict.fromkeys(lines))] if lines else []
 
 
 def _people(role: str, counts: list[int]) -> str:
