@@ -167,7 +167,7 @@ def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFindin
 
 
 def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
-    """Where each saturates, or that it does not."""
+    """Where each has its knee, or that there is none."""
     told = []
     for one in growth:
         if one.knee is None:
@@ -178,12 +178,15 @@ def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
         span = f"from {numbers.count(one.loads[0])} to {numbers.count(last)} {one.counted}"
         if knee.reached:
             high, where = knee.highest, "about" if knee.at.load > one.loads[0] else "or below"
+            final = one.points[-1]
             text = (
-                f"{_upper(one.label)} saturates at {where} {numbers.count(knee.at.load)} {one.counted}: {done}, "
-                f"{numbers.share(knee.efficiency)} of growth in proportion. Beyond that more load buys delay: at "
-                f"{numbers.count(last)} the median is {numbers.ms(one.points[-1].p50_ms)} ms, and throughput is never "
-                f"above {numbers.number(high.throughput_per_s)} {_unit(at)}."
+                f"{_upper(one.label)} has its knee at {where} {numbers.count(knee.at.load)} {one.counted}: {done}, "
+                f"{numbers.share(knee.efficiency)} of growth in proportion. Beyond that delay grows faster than "
+                f"throughput: at {numbers.count(last)} it is {numbers.number(final.throughput_per_s)} {_unit(at)} at a "
+                f"median of {numbers.ms(final.p50_ms)} ms"
             )
+            more = high.throughput_per_s > 1.02 * final.throughput_per_s
+            text += f"; the most is {numbers.number(high.throughput_per_s)} {_unit(at)}." if more else "."
         elif at.pattern == "rpc-fanout":
             first, final = one.points[0], one.points[-1]
             text = (
@@ -192,7 +195,7 @@ def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
                 f"{numbers.ms(final.p50_ms)} ms with {final.servers} (medians)."
             )
         else:
-            text = f"{_upper(one.label)} does not saturate {span}: the most is {done}."
+            text = f"{_upper(one.label)} has no knee {span}: the most is {done}."
         alone = sum(_place(other) == _place(one) for other in growth) == 1
         told.append(text + _machine(at, one.cpus) + (_bus_per_client(one) if alone else ""))
     return told

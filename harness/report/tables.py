@@ -318,7 +318,7 @@ def resource_table(findings: Findings) -> Table:
                     round(len(own) / own["cell"].nunique()),
                     median["anonymous_mib_begin"],
                     median["anonymous_mib_end"],
-                    float(own.groupby("cell", observed=True)["anonymous_mib_end"].sum(min_count=1).median()),
+                    float(own.groupby("cell", observed=True)["anonymous_mib_end"].agg(_of_all).median()),
                     median["anonymous_mib_end"] - median["anonymous_mib_begin"],
                     own["anonymous_mib_peak"].max(),
                     median["rss_mib_end"],
@@ -335,8 +335,8 @@ def resource_table(findings: Findings) -> Table:
         "Memory and CPU",
         "The median process of each kind over the measured time. Own memory is the kernel's Anonymous: what the "
         "process really owns; RSS counts shared pages too. All own, CPU, and what is gained per operation, are of all "
-        "of the kind together, e.g. the whole bus. A change is not a leak verdict: that takes doses and quiesced "
-        "readings.",
+        "of the kind together, e.g. the whole bus; in a fleet a few processes are read for memory and stand for the "
+        "others. A change is not a leak verdict: that takes doses and quiesced readings.",
         (
             Column("Processes", "role"),
             Column("System", "system"),
@@ -361,8 +361,13 @@ def resource_table(findings: Findings) -> Table:
 def _growth(cell: CellFinding, role: str) -> float:
     """Bytes all processes of a role gained per operation between the middles of what "begin" and "end" stand for."""
     own = cell.resources[cell.resources["role"] == role]
-    gained = float((own["anonymous_mib_end"] - own["anonymous_mib_begin"]).sum()) * 2**20
+    gained = _of_all(own["anonymous_mib_end"] - own["anonymous_mib_begin"]) * 2**20
     return gained / (cell.operations * (1 - ENDS))
+
+
+def _of_all(values: pd.Series[float]) -> float:
+    """The sum over processes; of a fleet only some are read for memory, and stand for the others."""
+    return float(values.mean()) * len(values)
 
 
 def link_table(findings: Findings) -> Table:

@@ -237,14 +237,27 @@ def test_links_are_held_against_what_was_declared_then(findings: Findings) -> No
     assert "120" in table_html(table)
 
 
+def _resource_rows(found: Findings) -> dict[str, Mapping[str, Any]]:
+    """The rows of the table of resources by kind of process."""
+    table = resource_table(found)
+    keys = [column.key for column in table.columns]
+    return {row[0]: dict(zip(keys, row, strict=True)) for row in table.rows}
+
+
 def test_memory_gained_per_operation(tmp_path: Path) -> None:
     made = Made(seconds=20, warmup_s=0, rate=50, systems=("rabbit",), leak_bytes_s={"rabbit": 50_000.0})
-    table = resource_table(examine(load_run(make_run(tmp_path, made))))
-    keys = [column.key for column in table.columns]
-    rows: dict[str, Mapping[str, Any]] = {row[0]: dict(zip(keys, row, strict=True)) for row in table.rows}
+    found = examine(load_run(make_run(tmp_path, made)))
+    rows = _resource_rows(found)
     # Six clients grow by 50,000 bytes and perform 50 operations a second each: 1,000 bytes for each operation.
     assert rows["clients"]["growth_bytes_per_operation"] == pytest.approx(1000, rel=0.02)
     assert rows["bus"]["growth_bytes_per_operation"] == 0
+    # Of a fleet some are read for CPU alone: those that are read for memory stand for them.
+    (cell,) = found.cells
+    unread = cell.resources["process"].isin(cell.resources.query("role == 'client'")["process"][2:])
+    fleet = cell.resources.mask(unread, cell.resources.filter(regex="process|role|site|cpu_cores"))
+    few = _resource_rows(replace(found, cells=(replace(cell, resources=fleet),)))
+    for key in ("anonymous_mib_all", "growth_bytes_per_operation", "cpu_cores", "processes"):
+        assert few["clients"][key] == pytest.approx(rows["clients"][key], rel=0.02), key
 
 
 def test_memory_per_operation_of_doses() -> None:

@@ -48,8 +48,10 @@ def test_the_knee_is_named_with_what_lies_beyond() -> None:
     (growth,) = find_growth(SATURATING[::-1], 2)
     assert (growth.counted, growth.loads, growth.label) == ("clients", (2, 4, 8, 16, 32), "call on rabbit")
     (sentence,) = growth_sentences([growth])
-    assert "saturates at about 8 clients: 76.0 operations/s at a median of 12.0 ms, 95.0 % of growth" in sentence
-    assert "at 32 the median is 300 ms, and throughput is never above 80.0 operations/s" in sentence
+    assert "has its knee at about 8 clients: 76.0 operations/s at a median of 12.0 ms, 95.0 % of growth" in sentence
+    assert "at 32 it is 79.0 operations/s at a median of 300 ms." in sentence
+    worse = [*SATURATING[:-1], replace(SATURATING[-1], throughput_per_s=60)]
+    assert "a median of 300 ms; the most is 80.0 operations/s." in growth_sentences(find_growth(worse, 2))[0]
     assert "machine" not in sentence
 
 
@@ -62,12 +64,12 @@ def test_a_full_machine_is_said_to_be_the_limit() -> None:
 
 def test_a_knee_at_the_least_load_may_lie_below_it() -> None:
     (sentence,) = growth_sentences(find_growth(SATURATING[2:], 2))
-    assert "saturates at or below 8 clients" in sentence
+    assert "has its knee at or below 8 clients" in sentence
 
 
 def test_what_does_not_saturate_is_said_not_to() -> None:
     (sentence,) = growth_sentences(find_growth(SATURATING[:3], 2))
-    assert sentence.startswith("Call on rabbit does not saturate from 2 to 8 clients: the most is 76.0")
+    assert sentence.startswith("Call on rabbit has no knee from 2 to 8 clients: the most is 76.0")
 
 
 def test_what_a_client_more_costs_the_bus_is_told_where_nothing_else_grows() -> None:
