@@ -144,7 +144,7 @@ def _carry_out(work: Callable[[Observer], Path], as_json: bool) -> None:
     unsound = [cell for cell in load_run(path).manifest.cells if cell.state in ("invalid", "degraded")]
     if unsound:
         raise Inconclusive(
-            f"{len(unsound)} cells are not valid: {', '.join(f'{cell.id} ({cell.state})' for cell in unsound)}",
+            "not valid: " + ", ".join(f"cell {cell.id} ({cell.state})" for cell in unsound),
             where=str(path),
             remedy=f"the report says why; `harness resume --invalid {path}` runs them again, best on a quieter machine",
         )

@@ -226,7 +226,7 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
         operations=operations,
         phases=record.phases,
         shared_clock=cell.shared_clock,
-        notes=tuple(record.notes),
+        notes=(*record.notes, *(f"was run again; before: {text}" for text in cell.attempts)),
     )
     return finding, samples
 

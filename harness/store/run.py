@@ -17,10 +17,13 @@ from harness.store.schema import Manifest, RunState
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Run", "load_run"]
+
+#: With more cells than this that are not valid, or were run again, problems name them together.
+_MOST_TOLD = 3
 
 
 class Run:
@@ -65,12 +68,11 @@ class Run:
         found = []
         if self.state != "complete":
             found.append(f"The run is {self.state}." + "".join(f" {why}." for why in self.manifest.why))
-        for cell in self.all_cells:
-            if cell.state != "valid":
-                reasons = _flat("; ".join(cell.reasons))
-                found.append(f"Cell {cell.id} is {cell.state}" + (f": {reasons}." if reasons else "."))
-            if cell.attempts:
-                found.append(f"Cell {cell.id} was run again; before: {_flat('; '.join(cell.attempts))}.")
+        for state in dict.fromkeys(cell.state for cell in self.all_cells if cell.state != "valid"):
+            told = {cell.id: "; ".join(cell.reasons) for cell in self.all_cells if cell.state == state}
+            found += _cells_told(told, ("is", "are"), state, len(self.all_cells))
+        again = {cell.id: "; ".join(cell.attempts) for cell in self.all_cells if cell.attempts}
+        found += _cells_told(again, ("was", "were"), "run again", len(self.all_cells), then="; before")
         return found + list(self.manifest.warnings)
 
     @property
@@ -205,6 +207,14 @@ class Run:
         notes = "".join(f"<li>{html.escape(text)}</li>" for text in self.problems)
         table: Any = self.cells.to_html(index=False, border=0)
         return f"<div><p>{head}</p>" + (f"<ul>{notes}</ul>" if notes else "") + f"{table}</div>"
+
+
+def _cells_told(told: Mapping[str, str], verbs: tuple[str, str], what: str, of: int, *, then: str = "") -> list[str]:
+    """A sentence for each cell with its reasons; where that would bury what else there is to say, one for all."""
+    sentences = [f"{cell} {verbs[0]} {what}" + (f"{then}: {_flat(why)}." if why else ".") for cell, why in told.items()]
+    if len(told) <= _MOST_TOLD:
+        return [f"Cell {sentence}" for sentence in sentences]
+    return [f"{len(told)} of {of} cells {verbs[1]} {what}: {', '.join(told)}. For one, {sentences[0]}"]
 
 
 def _flat(text: str) -> str:

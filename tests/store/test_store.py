@@ -340,6 +340,20 @@ def test_an_invalid_cell_is_run_again_only_if_asked_for_and_listed(tmp_path: Pat
     assert len(loaded.latency) == 6 * 100, "what was set aside counts for nothing"
 
 
+def test_many_cells_of_one_state_are_told_together_each_by_name(tmp_path: Path) -> None:
+    made = Made(seconds=1, systems=("rabbit",), repetitions=5)
+    cells = plans(made)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=cells) as run:
+        for number, plan_ in enumerate(cells):
+            with run.cell(plan_) as cell:
+                fill(cell, plan_, made, tmp_path)
+                cell.finish(*("invalid", [f"late by {number}"]) if number else ("valid",))
+        run.finish("complete")
+    (problem,) = harness.load_run(run.path).problems
+    names = ", ".join(f"rabbit-r{number}" for number in range(2, 6))
+    assert problem == f"4 of 5 cells are invalid: {names}. For one, rabbit-r2 is invalid: late by 1."
+
+
 def test_the_newest_run_of_a_scenario(tmp_path: Path) -> None:
     make_run(tmp_path, Made(seconds=2), run_id="20260101T000000Z-a")
     make_run(tmp_path, Made(seconds=2), run_id="20260102T000000Z-a")
