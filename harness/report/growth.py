@@ -271,7 +271,7 @@ def growth_tables(findings: Findings) -> list[Table]:
             "growth",
             "Growth of the load",
             "One row per point of the sweep. The knee is where power, throughput over median response time, is "
-            "greatest (Kleinrock 1979) and falls by more than 5 % beyond: from there on more load buys delay, not "
+            "greatest (Kleinrock 1979) and falls by more than 5 % beyond: from there on delay grows faster than "
             "throughput. Times in milliseconds; of a fanout until its last receiver has it, and its throughput is "
             "copies received. Cores are of all processes of the kind together, as are the bus's own memory (Anonymous) "
             "and its open sockets at the end.",
