@@ -214,7 +214,9 @@ def validate(document: Document, model: type[ModelT], *, data: Mapping[str, Any]
         return model.model_validate(source)
     except ValidationError as error:
         findings: list[Finding] = []
-        for item in _of_one_member(source, error.errors(include_url=False)):
+        # A default made from other values is not missed where those are at fault.
+        items = [item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called"]
+        for item in _of_one_member(source, items):
             for finding in _findings(document, source, item):
                 if finding not in findings:
                     findings.append(finding)

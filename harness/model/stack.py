@@ -42,6 +42,8 @@ _GROUPS = (
     "oslo_messaging_zmq",
     "matchmaker_redis",
 )
+#: The library each adapter needs.
+_LIBRARIES: Mapping[str, Adapter] = {"oslo-messaging": "oslo", "kombu": "kombu", "python-qpid-proton": "proton"}
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
 
@@ -107,6 +109,14 @@ Options = Annotated[Mapping[str, Mapping[str, OptionValue]], AfterValidator(_che
 Variable = Annotated[str, AfterValidator(_check_variable)]
 
 
+def _adapters(known: Mapping[str, Any]) -> tuple[Adapter, ...]:
+    """The adapters a stack has where it does not say: those whose library its requirements name or pull in."""
+    brought = {_normal(Requirement(text).name) for text in known.get("requirements", ())}
+    if "oslo-messaging" in brought and known.get("driver") == "rabbit":
+        brought.add("kombu")
+    return (*(adapter for library, adapter in _LIBRARIES.items() if library in brought), "loopback")
+
+
 class StackSpec(Frozen):
     """A client environment.
 
@@ -116,7 +126,8 @@ class StackSpec(Frozen):
         requirements: packages, each pinned to one version.
         constraints: versions for packages that `requirements` only pull in (pinned as well).
         driver: wire protocol its client speaks.
-        adapters: agent adapters that work in it.
+        adapters: agent adapters that work in it, the first one used where none is named; default: oslo, kombu and
+            proton as far as requirements bring them, and loopback.
         options: oslo.config options by group ("" or "DEFAULT" for the default group); a workload may override them.
         env: environment variables of its processes, e.g. MALLOC_ARENA_MAX.
         image: container image that is this stack, its `python3` having the packages; instead of building one.
@@ -129,7 +140,7 @@ class StackSpec(Frozen):
     requirements: tuple[Pinned, ...] = ()
     constraints: tuple[Pinned, ...] = ()
     driver: Driver = "none"
-    adapters: tuple[Adapter, ...] = Field(default=("loopback",), min_length=1)
+    adapters: tuple[Adapter, ...] = Field(default_factory=_adapters, min_length=1)
     options: Options = Field(default_factory=dict)
     env: Mapping[Variable, str] = Field(default_factory=dict)
     image: Annotated[str, Field(min_length=1)] | None = None

@@ -48,7 +48,9 @@ def adapter_fault(workload: str, adapter: str, stack: StackSpec, bus_kind: str) 
         what = f"stack {stack.name!r} has no adapter {adapter!r}"
         return Fault(at, what, f"one of: {', '.join(stack.adapters)}", nearest(adapter, stack.adapters))
     if (adapter in _WITHOUT_BUS) != (bus_kind == "loopback"):
-        return Fault(at, f"the {adapter} adapter does not speak to a {bus_kind} bus", "another adapter, or another bus")
+        others = [one for one in stack.adapters if (one in _WITHOUT_BUS) == (bus_kind == "loopback")]
+        expected = f"one of: {', '.join(others)}" if others else "another bus, or a stack with `adapters` for this one"
+        return Fault(at, f"the {adapter} adapter does not speak to a {bus_kind} bus", expected)
     return None
 
 

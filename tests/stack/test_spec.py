@@ -57,6 +57,24 @@ def test_version_of_finds_a_pin_under_any_spelling() -> None:
     assert spec.version_of("django") is None
 
 
+@pytest.mark.parametrize(
+    ("requirements", "driver", "adapters"),
+    [
+        ([], "none", ["loopback"]),
+        (["oslo.messaging==16.0.0"], "rabbit", ["oslo", "kombu", "loopback"]),
+        (["oslo_messaging[amqp1]==14.9.3", "python-qpid-proton==0.40.0"], "amqp1", ["oslo", "proton", "loopback"]),
+        (["kombu==5.4.2"], "none", ["kombu", "loopback"]),
+        (["Oslo-Messaging @ https://example.org/oslo.tar.gz"], "amqp1", ["oslo", "loopback"]),
+    ],
+)
+def test_a_stack_has_the_adapters_its_requirements_bring(
+    requirements: list[str], driver: str, adapters: list[str]
+) -> None:
+    spec = {"name": "own", "requirements": requirements, "driver": driver}
+    assert list(StackSpec.model_validate(spec).adapters) == adapters
+    assert StackSpec.model_validate({**spec, "adapters": ["proton"]}).adapters == ("proton",)
+
+
 def test_a_specification_survives_json() -> None:
     for spec in SHIPPED:
         assert StackSpec.model_validate_json(spec.model_dump_json()) == spec
