@@ -318,7 +318,7 @@ def resource_table(findings: Findings) -> Table:
                     round(len(own) / own["cell"].nunique()),
                     median["anonymous_mib_begin"],
                     median["anonymous_mib_end"],
-                    float(own.groupby("cell", observed=True)["anonymous_mib_end"].agg(_of_all).median()),
+                    float(_alone(own).groupby(own["cell"], observed=True).agg(_of_all).median()),
                     median["anonymous_mib_end"] - median["anonymous_mib_begin"],
                     own["anonymous_mib_peak"].max(),
                     median["rss_mib_end"],
@@ -336,7 +336,8 @@ def resource_table(findings: Findings) -> Table:
         "The median process of each kind over the measured time. Own memory is the kernel's Anonymous: what the "
         "process really owns; RSS counts shared pages too. All own, CPU, and what is gained per operation, are of all "
         "of the kind together, e.g. the whole bus; in a fleet a few processes are read for memory and stand for the "
-        "others. A change is not a leak verdict: that takes doses and quiesced readings.",
+        "others, and what forked ones share with their parent is not added up. A change is not a leak verdict: that "
+        "takes doses and quiesced readings.",
         (
             Column("Processes", "role"),
             Column("System", "system"),
@@ -363,6 +364,11 @@ def _growth(cell: CellFinding, role: str) -> float:
     own = cell.resources[cell.resources["role"] == role]
     gained = _of_all(own["anonymous_mib_end"] - own["anonymous_mib_begin"]) * 2**20
     return gained / (cell.operations * (1 - ENDS))
+
+
+def _alone(own: pd.DataFrame) -> pd.Series[float]:
+    """What each process owns and shares with no other, MiB: a forked one has most of its memory from its parent."""
+    return own[["anonymous_mib_end", "uss_mib_end"]].min(axis=1)
 
 
 def _of_all(values: pd.Series[float]) -> float:

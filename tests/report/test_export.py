@@ -258,6 +258,11 @@ def test_memory_gained_per_operation(tmp_path: Path) -> None:
     few = _resource_rows(replace(found, cells=(replace(cell, resources=fleet),)))
     for key in ("anonymous_mib_all", "growth_bytes_per_operation", "cpu_cores", "processes"):
         assert few["clients"][key] == pytest.approx(rows["clients"][key], rel=0.02), key
+    # Forked processes share most of what each calls its own.
+    forked = replace(cell, resources=cell.resources.assign(uss_mib_end=1.5))
+    own = _resource_rows(replace(found, cells=(forked,)))["clients"]
+    assert own["anonymous_mib_end"] == rows["clients"]["anonymous_mib_end"]
+    assert own["anonymous_mib_all"] == pytest.approx(6 * 1.5)
 
 
 def test_memory_per_operation_of_doses() -> None:
