@@ -187,7 +187,7 @@ def wheel_recipe(requirement: str, builder: str, passing_files: Mapping[str, str
 
 def stack_home(spec: StackSpec) -> str:
     """Where a stack's virtual environment is, in its image: the same place for the same packages."""
-    content = json.dumps([sorted(spec.requirements), sorted(spec.constraints), spec.python])
+    content = json.dumps([*(sorted(lines) for lines in spec.packages.values()), spec.python])
     return f"/opt/femdc-harness/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -205,7 +205,7 @@ def stack_recipe(
     install = f"{_UV} pip install --python {home}/bin/python --compile-bytecode --no-cache --find-links /wheels"
     steps = [_READY, "mkdir -p /wheels", f"{_UV} venv --quiet --no-project --python python3 {home}"]
     if spec.requirements:
-        steps.append(f"{install} --constraints /build/constraints.in --requirements /build/requirements.in")
+        steps.append(" ".join([install, *(f"--{option} /build/{option}.in" for option in spec.packages)]))
     libraries = f"dpkg -s {_LIBRARIES} >/dev/null 2>&1 || {{{{ {_APT.format(packages=_LIBRARIES)}; }}}}"
     dockerfile = "\n".join(
         [
@@ -226,9 +226,6 @@ def stack_recipe(
         base=base,
         dockerfile=dockerfile,
         programs=(PYTHON, f"{home}/bin/python"),
-        files={
-            "requirements.in": "".join(f"{line}\n" for line in spec.requirements),
-            "constraints.in": "".join(f"{line}\n" for line in spec.constraints),
-        },
+        files={f"{option}.in": "".join(f"{line}\n" for line in lines) for option, lines in spec.packages.items()},
         passing_files=passing_files,
     )

@@ -125,6 +125,8 @@ class StackSpec(Frozen):
         python: version ("3.11", "3.11.7") or absolute path of the interpreter; None for the controller's own.
         requirements: packages, each pinned to one version.
         constraints: versions for packages that `requirements` only pull in (pinned as well).
+        overrides: versions installed whatever other packages ask for (pinned as well): an old release that names an
+            upper bound runs with a newer library like this.
         driver: wire protocol its client speaks.
         adapters: agent adapters that work in it, the first one used where none is named; default: oslo, kombu and
             proton as far as requirements bring them, and loopback.
@@ -139,16 +141,22 @@ class StackSpec(Frozen):
     python: Annotated[str, AfterValidator(_check_python)] | None = None
     requirements: tuple[Pinned, ...] = ()
     constraints: tuple[Pinned, ...] = ()
+    overrides: tuple[Pinned, ...] = ()
     driver: Driver = "none"
     adapters: tuple[Adapter, ...] = Field(default_factory=_adapters, min_length=1)
     options: Options = Field(default_factory=dict)
     env: Mapping[Variable, str] = Field(default_factory=dict)
     image: Annotated[str, Field(min_length=1)] | None = None
 
+    @property
+    def packages(self) -> Mapping[str, tuple[str, ...]]:
+        """What is installed: lines of a file by the installer's option that takes it."""
+        return {"constraints": self.constraints, "overrides": self.overrides, "requirements": self.requirements}
+
     def version_of(self, package: str) -> str | None:
         """The version this stack pins a package to, None if it does not name the package (or names it by URL)."""
         wanted = _normal(package)
-        for text in (*self.requirements, *self.constraints):
+        for text in (*self.overrides, *self.requirements, *self.constraints):
             requirement = Requirement(text)
             if _normal(requirement.name) == wanted:
                 for part in requirement.specifier:

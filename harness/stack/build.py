@@ -90,8 +90,7 @@ def stack_key(spec: StackSpec, interpreter: Interpreter) -> str:
     """The content key: packages, interpreter and platform; 20 hexadecimal digits."""
     content = {
         "recipe": _RECIPE,
-        "requirements": sorted(spec.requirements),
-        "constraints": sorted(spec.constraints),
+        "packages": {option: sorted(lines) for option, lines in spec.packages.items()},
         "python": [interpreter.path, interpreter.version, interpreter.implementation],
         "platform": [platform.system(), platform.machine(), *platform.libc_ver()],
     }
@@ -215,10 +214,10 @@ def _install(
     venv = ["venv", "--quiet", "--no-project", "--no-config", "--python", interpreter.path, str(home / "venv")]
     _uv(venv, spec, say, timeout_s, stop)
     if spec.requirements:
-        (home / "requirements.in").write_text("".join(f"{line}\n" for line in spec.requirements))
-        (home / "constraints.in").write_text("".join(f"{line}\n" for line in spec.constraints))
         install = ["pip", "install", "--python", str(python), "--compile-bytecode"]
-        install += ["--constraints", str(home / "constraints.in"), "--requirements", str(home / "requirements.in")]
+        for option, lines in spec.packages.items():
+            (home / f"{option}.in").write_text("".join(f"{line}\n" for line in lines))
+            install += [f"--{option}", str(home / f"{option}.in")]
         _uv(install, spec, say, timeout_s, stop)
     frozen = _uv(["pip", "freeze", "--python", str(python)], spec, lambda _line: None, timeout_s, stop)
     (home / "requirements.lock").write_text("".join(f"{line}\n" for line in sorted(frozen)))

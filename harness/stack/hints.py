@@ -21,6 +21,9 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"No module named", "add the missing package to the stack's requirements"),
     (r"does not satisfy Python|requires-python|Requires-Python",
      "choose another Python for the stack (`python:`) or another version of the package"),
+    (r"(?s)depends\s+on.*you\s+require",
+     "two packages ask for different versions of a third: change one, or put the version to be installed all the same "
+     "into the stack's `overrides`"),
     (r"there is no version of|was not found in the package registry|No solution found",
      "check names and versions of the stack's requirements against the package index"),
     (r"[Nn]o space left on device|have enough free space",

@@ -61,9 +61,10 @@ def test_builds_of_one_stack_at_the_same_time_make_one_environment(tmp_path: Pat
 def test_the_key_follows_packages_and_not_names_or_options() -> None:
     interpreter = find_interpreter(SMALL)
     same = SMALL.model_copy(update={"name": "other", "options": {"DEFAULT": {"x": 1}}, "env": {"A": "b"}})
-    other = SMALL.model_copy(update={"requirements": ("vine==5.0.0",)})
     assert stack_key(same, interpreter) == stack_key(SMALL, interpreter)
-    assert stack_key(other, interpreter) != stack_key(SMALL, interpreter)
+    for packages in ("requirements", "constraints", "overrides"):
+        other = SMALL.model_copy(update={packages: ("vine==5.0.0",)})
+        assert stack_key(other, interpreter) != stack_key(SMALL, interpreter)
 
 
 def test_an_unknown_version_is_named_with_a_remedy(tmp_path: Path) -> None:
@@ -71,6 +72,14 @@ def test_an_unknown_version_is_named_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(StackFailure, match=r"(?s)stack wrong.*99\.0\.0.*remedy: check names and versions"):
         build_stack(spec, cache=tmp_path)
     assert not list(tmp_path.glob("stacks/*/.complete"))
+
+
+def test_an_old_release_is_installed_beside_what_it_did_not_ask_for(tmp_path: Path) -> None:
+    too_old = StackSpec(name="pair", requirements=("amqp==5.4.2", "vine==1.3.0"))
+    with pytest.raises(StackFailure, match=r"(?s)remedy: two packages ask for different versions.*`overrides`"):
+        build_stack(too_old, cache=tmp_path)
+    environment = build_stack(too_old.model_copy(update={"overrides": ("vine==1.3.0",)}), cache=tmp_path)
+    assert environment.freeze == ("amqp==5.4.2", "vine==1.3.0")
 
 
 def test_a_driver_the_release_no_longer_has_is_named(tmp_path: Path) -> None:

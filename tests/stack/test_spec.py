@@ -55,6 +55,7 @@ def test_version_of_finds_a_pin_under_any_spelling() -> None:
     assert spec.version_of("oslo_messaging") == "14.7.3"
     assert spec.version_of("Oslo.Config") is not None
     assert spec.version_of("django") is None
+    assert spec.model_copy(update={"overrides": ("oslo.messaging==14.9.3",)}).version_of("oslo.messaging") == "14.9.3"
 
 
 @pytest.mark.parametrize(
