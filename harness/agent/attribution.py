@@ -9,6 +9,8 @@ import gc
 import sys
 import tracemalloc
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["count_types", "holders", "start_tracing", "trace_growth"]
@@ -67,7 +69,24 @@ def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[
 def holders(names: list[str]) -> dict[str, list[str]]:
     """For each type, the chains of references that keep some of its objects alive, e.g.
     "queue.Queue <- pool.Pool._idle <- driver.Driver._pool <- module driver.DRIVERS"; equal chains once."""
+    with _no_collection():
+        return _holders(names)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect, then not again until the end: what a collection finalizes could change a dictionary being copied."""
+    enabled = gc.isenabled()
     gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _holders(names: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
         every = [item for item in gc.get_objects() if _type_name(type(item)) == name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from harness.agent.attribution import holders
@@ -28,6 +29,23 @@ class Pool:
 POOL = Pool()
 
 
+class Watched:
+    """Held by a dictionary that changes while it is read."""
+
+
+class Finalized:
+    """Garbage that only a collection finds, and whose end changes the dictionary above."""
+
+    HELD: dict[int, Any] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.me = self
+
+    def __del__(self) -> None:
+        self.HELD[id(self)] = None
+        self.HELD[-len(self.HELD)] = None
+
+
 def test_a_registry_of_a_class_is_named() -> None:
     for number in range(5):
         Registry.KEPT[number] = Registered()
@@ -44,3 +62,22 @@ def test_an_attribute_of_an_object_is_named_up_to_its_module() -> None:
     POOL.idle += [Pooled() for _ in range(3)]
     chains = holders([f"{__name__}.Pooled"])[f"{__name__}.Pooled"]
     assert chains == [f"{__name__}.Pooled <- a list of 3 <- {__name__}.Pool.idle <- module {__name__}.POOL"]
+
+
+def test_what_a_collection_ends_meanwhile_does_no_harm() -> None:
+    Finalized.HELD.update({number: Watched() for number in range(20_000)})
+    ended = threading.Event()
+
+    def litter() -> None:
+        while not ended.wait(0):
+            Finalized()
+
+    thread = threading.Thread(target=litter)
+    thread.start()
+    try:
+        for _ in range(3):
+            (chain,) = holders([f"{__name__}.Watched"])[f"{__name__}.Watched"]
+    finally:
+        ended.set()
+        thread.join()
+    assert f"class {__name__}.Finalized.HELD" in chain
