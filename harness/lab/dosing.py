@@ -30,7 +30,7 @@ from harness.stack.build import StackEnvironment
 from harness.store.samples import READING_SCHEMA
 from harness.store.writer import CellWriter
 
-__all__ = ["ENVIRONMENT", "Dosing", "MemoryBench", "Taken"]
+__all__ = ["ENVIRONMENT", "Asked", "Dosing", "MemoryBench", "Taken"]
 
 #: Pinned in every dosed process: one malloc arena, the allocator whose blocks are counted, and no per-thread caches of
 #: freed memory, which glibc counts as in use: over 20 threads they fill for minutes, 10 KiB per block (measured).
@@ -67,6 +67,7 @@ class Taken:
     """What one set of fresh processes gave: readings by role, and how operations ended.
 
     Attributes:
+        types, rested_types: (operations, count by type) by role, at every reading and after each rest.
         trouble: why the dose was not given to the end, "" if it was.
         seconds: how long it took.
     """
@@ -75,11 +76,30 @@ class Taken:
     succeeded: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     types: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
+    rested_types: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
     sites: dict[str, tuple[float, list[Any]]] = field(default_factory=dict)
     holders: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     rests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     trouble: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to find out about a set of processes besides its readings.
+
+    Attributes:
+        types: count objects by type at every reading.
+        holders: by role, types whose holders are asked for at the end; that role's allocations are traced until then.
+        drain: rest before that end, so that what drains by itself is not taken for what leaks.
+    """
+
+    types: bool = False
+    holders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    drain: bool = False
+
+
+NOTHING = Asked()
 
 
 class Dosing:
@@ -116,8 +136,7 @@ class Dosing:
         *,
         purpose: str = "measure",
         blocks: int | None = None,
-        types: bool = False,
-        names: Mapping[str, Sequence[str]] | None = None,
+        asked: Asked = NOTHING,
         step: Lockstep | None = None,
     ) -> Taken:
         """Give a set of fresh processes its warm-up and its blocks.
@@ -125,8 +144,7 @@ class Dosing:
         Args:
             level: how often the dose is doubled.
             purpose: "measure", "confirm" (rests before and after its blocks) or "trace".
-            types: count types at every reading.
-            names: trace allocations, and at the end ask for holders of these types by role.
+            asked: what to find out besides readings.
             step: sets that go in step: they are counted by it, not by the width.
 
         Raises:
@@ -136,7 +154,7 @@ class Dosing:
         with self._room if step is None else step:
             number = next(self._numbers)
             labels = {"purpose": purpose, "level": level, "repetition": repetition}
-            one = _Set(self, dose, number, dose.count << level, labels)
+            one = _Set(self, dose, number, dose.count << level, labels, asked)
             memory = self._memory
             blocks = memory.blocks if blocks is None else blocks
             again = f", dose x{1 << level}" if level else ""
@@ -144,7 +162,7 @@ class Dosing:
             given = f"{memory.warmup_blocks}+{blocks} blocks of {one.count}{again}"
             self.say(f"{dose.name}: process {repetition}{of}, {given}")
             try:
-                taken = one.run(blocks, step, types=types, names=names)
+                taken = one.run(blocks, step)
             except HarnessError as error:
                 raise _named(error, f"dose {dose.name}, process {repetition}{of}") from error
         taken.seconds = time.monotonic() - start
@@ -219,18 +237,19 @@ class Dosing:
 class _Set:
     """A set of fresh processes under one dose."""
 
-    def __init__(self, dosing: Dosing, dose: DosePlan, number: int, count: int, labels: Mapping[str, Any]) -> None:
+    def __init__(
+        self, dosing: Dosing, dose: DosePlan, number: int, count: int, labels: Mapping[str, Any], asked: Asked
+    ) -> None:
         self.dosing = dosing
         self.dose = dose
         self.number = number
         self.count = count
         self.labels = labels
+        self.asked = asked
         self.agents: dict[str, AgentHandle] = {}
         self.taken = Taken()
 
-    def run(
-        self, blocks: int, step: Lockstep | None, *, types: bool, names: Mapping[str, Sequence[str]] | None
-    ) -> Taken:
+    def run(self, blocks: int, step: Lockstep | None) -> Taken:
         with self.dosing.disturbance(self.dose, self.number, step) as disturbance:
             try:
                 for plan in (self.dose.server, self.dose.client):
@@ -238,8 +257,9 @@ class _Set:
                         self.agents[plan.role] = self.dosing.start(plan, self.number, disturbance.url)
                 self.taken.readings = {role: [] for role in self.agents}
                 self.taken.types = {role: [] for role in self.agents}
+                self.taken.rested_types = {role: [] for role in self.agents}
                 try:
-                    self._give(disturbance, blocks, types=types, names=names)
+                    self._give(disturbance, blocks)
                 except NeverEnded as error:
                     self.taken.trouble = error.what
                     if step is not None:
@@ -250,10 +270,8 @@ class _Set:
                 in_parallel(self.agents.values(), self.dosing.stop)
         return self.taken
 
-    def _give(
-        self, disturbance: Disturbance, blocks: int, *, types: bool, names: Mapping[str, Sequence[str]] | None
-    ) -> None:
-        memory, taken, agents = self.dosing.memory, self.taken, self.agents
+    def _give(self, disturbance: Disturbance, blocks: int) -> None:
+        memory, taken, agents, asked = self.dosing.memory, self.taken, self.agents, self.asked
         for block in range(1 - memory.warmup_blocks, blocks + 1):
             disturbance.perform(agents["client"], self.count)
             operations = (block + memory.warmup_blocks) * self.count
@@ -263,26 +281,37 @@ class _Set:
                 continue
             for role, row in rows.items():
                 taken.readings[role].append(row)
-                if types:
-                    taken.types[role].append((operations, dict(agents[role].inspect("types")["types"])))
+                if asked.types:
+                    taken.types[role].append((operations, self._types(role)))
             if self.labels["purpose"] == "confirm" and memory.rest_s and block in (0, blocks):
                 self._rest(operations, block)
-            if block == 0 and names is not None:
-                for role in names:
+            if block == 0:
+                for role in asked.holders:
                     agents[role].inspect("trace")
-        for role, wanted in (names or {}).items():
+        if asked.drain:
+            self._pass("for what drains to be gone")
+        for role, wanted in asked.holders.items():
             taken.sites[role] = (float(self.count * blocks), list(agents[role].inspect("trace")["sites"]))
             taken.holders[role] = agents[role].inspect("holders", names=list(wanted))["holders"]
 
-    def _rest(self, operations: int, block: int) -> None:
-        """A reading after a rest longer than the client's time-outs: what drains by itself has not leaked."""
+    def _pass(self, why: str) -> None:
+        """Rest for longer than the client's time-outs."""
         seconds = self.dosing.memory.rest_s
-        self.dosing.say(f"{self.dose.name}: resting {seconds:g} s, to see whether it drains")
+        self.dosing.say(f"{self.dose.name}: resting {seconds:g} s, {why}")
         self.dosing.rest(seconds)
+
+    def _types(self, role: str) -> dict[str, int]:
+        return dict(self.agents[role].inspect("types")["types"])
+
+    def _rest(self, operations: int, block: int) -> None:
+        """A reading after a rest: what drains by itself has not leaked."""
+        self._pass("to see whether it drains")
         rested = self._read(operations, block)
         for role, row in rested.items():
             row["purpose"] = "rest"
             self.taken.rests.setdefault(role, []).append(row)
+            if self.asked.types:
+                self.taken.rested_types[role].append((operations, self._types(role)))
         self.dosing.keep(rested.values())
 
     def _read(self, operations: int, block: int) -> dict[str, dict[str, Any]]:

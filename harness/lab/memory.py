@@ -21,9 +21,9 @@ from typing import TypeVar
 
 from harness.analysis.leak import State
 from harness.lab.disturb import Lockstep
-from harness.lab.dosing import ENVIRONMENT, Dosing, MemoryBench, Taken
+from harness.lab.dosing import ENVIRONMENT, Asked, Dosing, MemoryBench, Taken
 from harness.lab.observer import Observer
-from harness.memory.attribution import attribute, confirmed, drained, growing, growing_types, telling
+from harness.memory.attribution import TypeCounts, attribute, confirmed, drained, growing, growing_types, telling
 from harness.memory.host_calibration import read_calibration
 from harness.memory.result import DoseResult, MemoryResult, judge_role, worst
 from harness.model.memory import KINDS, SHARED_EVENTS
@@ -157,14 +157,13 @@ class _Doses:
         """The result with what leaks in it; a leak that twice the dose does not show is open again."""
         self.dosing.say(f"{dose.name}: finding out whether the growth lasts, and what leaks")
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
-        counted = self.dosing.give(dose, level + 1, 1, purpose="confirm", types=True)
-        names = {
-            role.role: [str(one["type"]) for one in telling(growing_types(counted.types[role.role]))[:_MOST_TYPES]]
-            for role in leaking
-        }
+        counted = self.dosing.give(dose, level + 1, 1, purpose="confirm", asked=Asked(types=True))
+        names = {role.role: _most(counted.types[role.role], counted.rested_types[role.role]) for role in leaking}
         traced = Taken()
         if self.memory.attribute:
-            traced = self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, names=names)
+            drain = any(names[role] != _most(counted.types[role]) for role in names)
+            asked = Asked(holders=names, drain=drain)
+            traced = self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, asked=asked)
         roles = []
         for role in result.roles:
             if role in leaking:
@@ -173,6 +172,7 @@ class _Doses:
                     dose_about=KINDS[dose.kind].about,
                     readings=counted.readings[role.role],
                     types=counted.types[role.role],
+                    rested_types=counted.rested_types[role.role],
                     holders=traced.holders.get(role.role, {}),
                     traced=traced.sites.get(role.role, (1.0, [])),
                     rests=counted.rests.get(role.role, ()),
@@ -191,6 +191,11 @@ class _Doses:
             if role is not before:
                 self.dosing.say(f"{dose.name}, {role.role}: {role.verdict.state} ({role.verdict.why})")
         return replace(result, roles=roles)
+
+
+def _most(types: TypeCounts, rested: TypeCounts = ()) -> list[str]:
+    """The types whose holders are asked for."""
+    return [str(one["type"]) for one in telling(growing_types(types, rested))[:_MOST_TYPES]]
 
 
 def _state(result: DoseResult) -> State:

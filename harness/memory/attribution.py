@@ -11,7 +11,10 @@ from harness.analysis.leak import METRICS, Growth, Verdict
 from harness.analysis.theilsen import theil_sen
 from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["attribute", "confirmed", "drained", "growing", "growing_types", "telling"]
+__all__ = ["TypeCounts", "attribute", "confirmed", "drained", "growing", "growing_types", "telling"]
+
+#: (operations, number of objects by type) at some readings of one process.
+TypeCounts = Sequence[tuple[float, Mapping[str, int]]]
 
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
@@ -30,10 +33,11 @@ def attribute(
     *,
     dose_about: str,
     readings: Sequence[Reading],
-    types: Sequence[tuple[float, Mapping[str, int]]],
+    types: TypeCounts,
     holders: Mapping[str, Sequence[str]],
     traced: tuple[float, Sequence[Mapping[str, Any]]],
     rests: Sequence[Reading] = (),
+    rested_types: TypeCounts = (),
 ) -> Attribution:
     """What leaks.
 
@@ -41,16 +45,17 @@ def attribute(
         verdict: the verdict that says leak.
         dose_about: one operation in words.
         readings: of a process given twice the dose.
-        types: (operations, count by type) at each of its readings.
+        types: at each of its readings.
         holders: chains of references by type.
         traced: (operations, allocation sites) of a process whose allocations were traced.
         rests: readings of the first process after a long rest, before and after its blocks; () if it had none.
+        rested_types: at each of these.
     """
     confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
     lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
     rested = {g.metric: _slope(rests, g.metric) for g in verdict.leaking} if len(rests) == 2 else None
     drained = rested is not None and not any(_stays(g, rested[g.metric]) for g in verdict.leaking)
-    more = growing_types(types)
+    more = growing_types(types, rested_types)
     operations, found = traced
     sites = tuple(
         {
@@ -139,18 +144,26 @@ def _slope(readings: Sequence[Reading], metric: str) -> float:
     return trend.slope if trend else 0.0
 
 
-def growing_types(types: Sequence[tuple[float, Mapping[str, int]]]) -> list[dict[str, Any]]:
-    """Types by slope of their number, the fastest first; those that grow for good and by enough to be named."""
+def growing_types(types: TypeCounts, rested: TypeCounts = ()) -> list[dict[str, Any]]:
+    """Types by growth of their number per operation, the fastest first; those that grow by enough to be named.
+
+    A type counts if it grows all along, by the slope through all readings, and is still more at the end.
+
+    Args:
+        types: at three readings or more.
+        rested: after a long rest before and after these; then growth is what the rest has left of it, so that a
+            backlog that drains does not hide what leaks. () if it had none.
+    """
     if len(types) < 3:
         return []
     operations = [at for at, _ in types]
-    first, last = types[0][1], types[-1][1]
+    ends = rested if len(rested) == 2 else (types[0], types[-1])
     slopes = {}
-    for name, number in last.items():
-        if number - first.get(name, 0) >= 3:
-            trend = theil_sen(operations, [float(counts.get(name, 0)) for _, counts in types])
-            if trend is not None and trend.slope > 0:
-                slopes[name] = trend.slope
+    for name, number in ends[1][1].items():
+        more = number - ends[0][1].get(name, 0)
+        trend = theil_sen(operations, [float(counts.get(name, 0)) for _, counts in types]) if more >= 3 else None
+        if trend is not None and trend.slope > 0:
+            slopes[name] = more / (rested[1][0] - rested[0][0]) if ends is rested else trend.slope
     ranked = sorted(slopes.items(), key=lambda item: item[1], reverse=True)
     return [{"type": name, "per_op": slope} for name, slope in ranked[:_MOST] if slope >= _NAMED * ranked[0][1]]
 

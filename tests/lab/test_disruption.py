@@ -82,7 +82,7 @@ def test_a_halted_server_holds_up_what_it_serves_and_goes_on(tmp_path: Path) -> 
     assert cell.record is not None
     events = cell.record.facts["process_events"]
     assert [e["action"] for e in events] == ["pause", "pause", "resume", "resume"]
-    assert all(e["due_s"] <= e["at_s"] < e["due_s"] + 1 for e in events)
+    assert all(e["due_s"] <= e["at_s"] for e in events)
     assert any("pause for 1s" in event.what for event in cell.record.events)
     operations = result.operations().sort_values("due_s")
     assert operations["response_ms"].max() >= 900

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.analysis.leak import Series, conclude
-from harness.memory.attribution import attribute, confirmed, drained, growing
+from harness.memory.attribution import attribute, confirmed, drained, growing, growing_types
 from harness.memory.result import RoleResult
 
 LIMITS = {"blocks": 0.1, "fds": 0.001}
@@ -85,3 +85,26 @@ def test_a_leak_is_confirmed_by_what_stays_at_rest() -> None:
             rests=rests(at_rest),
         )
         assert confirmed(leaking, finding).verdict.state == state
+
+
+def counted(leaky: float, backlog: float, until: float = 1600.0) -> list[tuple[float, dict[str, int]]]:
+    """Objects by type while a client works: one type that leaks, one that is held up to a time-out."""
+    return [(at, {"Leaky": int(leaky * at), "Waiting": int(backlog * min(at, until)), "Config": 7}) for at in BLOCKS]
+
+
+def test_types_that_grow_are_named_by_how_fast() -> None:
+    assert growing_types(counted(1.0, 3.0, until=9e9)) == [
+        {"type": "Waiting", "per_op": 3.0},
+        {"type": "Leaky", "per_op": 1.0},
+    ]
+
+
+def test_what_drains_at_rest_does_not_hide_what_leaks() -> None:
+    rested = [(0.0, {"Leaky": 0, "Config": 7}), (2400.0, {"Leaky": 2400, "Config": 7})]
+    assert growing_types(counted(1.0, 3.0, until=9e9), rested) == [{"type": "Leaky", "per_op": 1.0}]
+
+
+def test_what_came_once_is_not_growth() -> None:
+    once = [(at, {"Cache": 0 if at < 2000 else 50}) for at in BLOCKS]
+    assert growing_types(once) == []
+    assert growing_types(once, [(0.0, {"Cache": 0}), (2400.0, {"Cache": 50})]) == []

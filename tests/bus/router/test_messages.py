@@ -248,7 +248,8 @@ def test_settled_messages_too_many_for_a_receiver_are_dropped_not_kept(line: Rou
     assert got[0] == 0
     assert got[-2:] == [999, "last"]
     assert got[:-1] == sorted(set(got[:-1]))
-    assert len(got) <= 252
+    # 250 wait at each router on the way, and on a slow host some are still under way when the credit comes.
+    assert len(got) <= 3 * 250 + 2
 
 
 def test_a_receiver_that_comes_back_gives_the_sender_credit_again(line: RouterLab, name: str) -> None:
