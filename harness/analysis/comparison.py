@@ -65,6 +65,7 @@ Better = Literal["lower", "higher"]
 
 #: Relative differences up to this are of no interest.
 TOLERANCE = 0.05
+_How = Literal["paired", "pooled", "welch"]
 _ALL: tuple[Verdict, ...] = ("better", "worse", "equivalent")
 _CONFIDENCE = 0.95
 _POWER = 0.80
@@ -238,8 +239,8 @@ def compare(
     )
     if min(n) < 2:
         return replace(effect, why="one repetition gives no verdict: nothing tells how much the next would differ")
-    pooled = paired and not _pairs_differ(xs, ys)
-    shift, error, df, spread = _pooled(xs, ys) if pooled else _paired(xs, ys) if paired else _welch(xs, ys)
+    how: _How = "welch" if not paired else "paired" if _pairs_differ(xs, ys) else "pooled"
+    shift, error, df, spread = {"paired": _paired, "pooled": _pooled, "welch": _welch}[how](xs, ys)
     reach = student_quantile((1 + _CONFIDENCE) / 2, df) * error
     detectable = _detectable(error, df, limit)
     effect = replace(
@@ -249,7 +250,7 @@ def compare(
         high=out(shift + reach),
         p=_p_value(shift, error, df),
         detectable=math.expm1(detectable) if scale == "ratio" else detectable,
-        needed=repetitions_needed(spread, limit, paired=paired and not pooled),
+        needed=repetitions_needed(spread, limit, how),
     )
     return _judge(replace(effect, corrected=effect.p))
 
@@ -274,7 +275,7 @@ def _benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def repetitions_needed(spread: float, tolerance: float, *, paired: bool) -> int | None:
+def repetitions_needed(spread: float, tolerance: float, how: _How = "paired") -> int | None:
     """Repetitions per side that call no difference equivalent, and twice the tolerance a difference, with 80 % power.
 
     The former asks for more: the interval must lie within the tolerance on both sides (two one-sided tests;
@@ -283,18 +284,24 @@ def repetitions_needed(spread: float, tolerance: float, *, paired: bool) -> int 
     Args:
         spread: standard deviation of the paired differences, or root of the two sides' summed variances.
         tolerance: in the same terms (logarithms for ratios).
+        how: which test it is: of paired differences, of two pooled sides of one variance, or of two sides (Welch).
 
     Returns None if more than 1,000 would be needed.
     """
 
     def enough(n: int) -> bool:
-        error, df = spread / math.sqrt(n), n - 1 if paired else 2 * n - 2
+        error, df = spread / math.sqrt(n), _degrees(n, how)
         settles = (student_quantile((1 + _CONFIDENCE) / 2, df) + student_quantile((1 + _POWER) / 2, df)) * error
         return settles <= tolerance and _detectable(error, df, tolerance) <= 2 * tolerance
 
     if not enough(_MOST_REPETITIONS):
         return None
     return bisect.bisect_left(range(_MOST_REPETITIONS + 1), True, lo=2, key=enough)
+
+
+def _degrees(n: int, how: _How) -> int:
+    """Degrees of freedom of n repetitions per side; of Welch's test, where both sides spread alike."""
+    return {"paired": n - 1, "pooled": min(n + 1, 2 * n - 2), "welch": 2 * n - 2}[how]
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -312,14 +319,19 @@ def _pooled(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, fl
     """As _paired, of two samples of equal size with one variance."""
     n = len(xs)
     spread = math.sqrt(float(xs.var(ddof=1)) + float(ys.var(ddof=1)))
-    return float(ys.mean() - xs.mean()), spread / math.sqrt(n), float(min(n + 1, 2 * n - 2)), spread
+    return float(ys.mean() - xs.mean()), spread / math.sqrt(n), float(_degrees(n, "pooled")), spread
 
 
 def _paired(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Shift, its standard error, degrees of freedom, standard deviation of the differences."""
     differences = ys - xs
     spread = float(differences.std(ddof=1))
-    return float(differences.mean()), spread / math.sqrt(len(differences)), float(len(differences) - 1), spread
+    return (
+        float(differences.mean()),
+        spread / math.sqrt(len(differences)),
+        float(_degrees(len(differences), "paired")),
+        spread,
+    )
 
 
 def _welch(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[float, float, float, float]:

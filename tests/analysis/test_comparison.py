@@ -140,15 +140,23 @@ def test_correction_takes_back_a_lucky_find() -> None:
 
 
 def test_repetitions_needed_grow_with_the_spread() -> None:
-    needed = [repetitions_needed(spread, math.log(1.05), paired=True) for spread in (0.01, 0.03, 0.1)]
+    needed = [repetitions_needed(spread, math.log(1.05)) for spread in (0.01, 0.03, 0.1)]
     assert needed == sorted(needed)  # type: ignore[type-var]
-    assert repetitions_needed(10.0, 0.05, paired=True) is None
+    assert repetitions_needed(10.0, 0.05) is None
+
+
+def test_the_fewer_degrees_of_freedom_the_more_repetitions() -> None:
+    welch, pooled, paired = (
+        repetitions_needed(0.06, math.log(1.05), how) or math.inf for how in ("welch", "pooled", "paired")
+    )
+    assert welch <= pooled <= paired < math.inf
+    assert welch < paired
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(0.0, "equivalent"), (2 * math.log(1.05), "worse")])
 def test_as_many_repetitions_as_needed_settle_it(shift: float, verdict: str) -> None:
     noise = 0.04
-    needed = repetitions_needed(noise * math.sqrt(2), math.log(1.05), paired=False)
+    needed = repetitions_needed(noise * math.sqrt(2), math.log(1.05), "welch")
     assert needed is not None
     rng = np.random.default_rng(5)
     found = [
