@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from harness.analysis.leak import State
+from harness.errors import AgentFailure
 from harness.lab.disturb import Lockstep
 from harness.lab.dosing import ENVIRONMENT, Asked, Dosing, MemoryBench, Taken
 from harness.lab.observer import Observer
@@ -159,11 +160,15 @@ class _Doses:
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
         counted = self.dosing.give(dose, level + 1, 1, purpose="confirm", asked=Asked(types=True))
         names = {role.role: _most(counted.types[role.role], counted.rested_types[role.role]) for role in leaking}
-        traced = Taken()
+        traced, untraced = Taken(), ""
         if self.memory.attribute:
             drain = any(names[role] != _most(counted.types[role]) for role in names)
             asked = Asked(holders=names, drain=drain)
-            traced = self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, asked=asked)
+            try:
+                traced = self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, asked=asked)
+            except AgentFailure as error:  # the verdict stands without it
+                untraced = error.what
+                self.dosing.say(f"{dose.name}: allocations were not traced: {untraced}")
         roles = []
         for role in result.roles:
             if role in leaking:
@@ -176,6 +181,7 @@ class _Doses:
                     holders=traced.holders.get(role.role, {}),
                     traced=traced.sites.get(role.role, (1.0, [])),
                     rests=counted.rests.get(role.role, ()),
+                    untraced=untraced,
                 )
                 roles.append(confirmed(role, finding))
             else:

@@ -38,6 +38,7 @@ def attribute(
     traced: tuple[float, Sequence[Mapping[str, Any]]],
     rests: Sequence[Reading] = (),
     rested_types: TypeCounts = (),
+    untraced: str = "",
 ) -> Attribution:
     """What leaks.
 
@@ -50,6 +51,7 @@ def attribute(
         traced: (operations, allocation sites) of a process whose allocations were traced.
         rests: readings of the first process after a long rest, before and after its blocks; () if it had none.
         rested_types: at each of these.
+        untraced: why allocations were not traced, "" if they were.
     """
     confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
     lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
@@ -67,6 +69,8 @@ def attribute(
     )
     origin = _origin(verdict, sites)
     sentences = _sentences(verdict, origin, dose_about, more, holders, sites)
+    if untraced:
+        sentences.append(f"where it is allocated and who holds it was not found out: {untraced}")
     return Attribution(
         origin=origin,
         sentences=tuple(sentences),

@@ -140,6 +140,30 @@ def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
     assert json.loads((tmp_path / "verdict.json").read_text())["exit_code"] == ExitCode.INFRASTRUCTURE
 
 
+def test_a_process_that_dies_while_traced_costs_the_trace_and_not_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.lab.agents import AgentHandle
+
+    inspect = AgentHandle.inspect
+
+    def killed(self: AgentHandle, what: str, timeout_s: float = 120.0, **arguments: object) -> object:
+        if what == "trace":
+            self.process.signal(9)
+        return inspect(self, what, timeout_s, **arguments)
+
+    monkeypatch.setattr(AgentHandle, "inspect", killed)
+    scenario = write(tmp_path / "dosed.yaml", "{objects: {kind: call, count: 60, leak: {what: objects}}}")
+    ((_, result),) = stored_results(load_run(measure_memory(scenario, tmp_path / "results", runtime="fake")))
+    client = next(role for role in result.doses[0].roles if role.role == "client")
+    assert client.verdict.state == "leak"
+    assert client.attribution is not None
+    first, *_, last = client.attribution.sentences
+    assert first.startswith("one harness.agent.leak.Leaked per operation")
+    assert "not found out" in last
+    assert "killed by signal 9" in last
+
+
 def test_a_scenario_without_doses_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         measure_memory(Path("scenarios/loopback.yaml"), tmp_path, runtime="fake")
