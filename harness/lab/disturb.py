@@ -81,11 +81,12 @@ class Disturbance:
 
     def perform(self, client: AgentHandle, count: int) -> None:
         """Perform so many operations and wait for their end. Raises NeverEnded, and AgentFailure if the client dies."""
-        workers = int(self.dose.client.task["workers"])
+        task = self.dose.client.task
         if self.happen is None:
-            self._go(client, count, 30.0 + self.dose.timeout_s * (count / workers + 2))
+            longest_s = self.dose.timeout_s + float(task["schedule"]["pause_s"])
+            self._go(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2))
             return
-        transports = int(self.dose.client.task.get("transports", 1))
+        transports = int(task.get("transports", 1))
         for _ in range(count // transports):
             self.happen()
             self._until_success(client, transports)

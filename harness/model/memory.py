@@ -208,6 +208,12 @@ class DoseSpec(Frozen):
         default=None, ge=1, le=100, description="connections of the client, used in turn, each by a thread of its own"
     )
     payload: Size = Field(default=1024, ge=0, le=64 << 20, description="bytes of each message's payload")
+    pause: Duration = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="what a worker waits between operations; what leaks by the second needs a dose that takes time",
+    )
     timeout: Duration | None = Field(default=None, gt=0, description="how long an operation may take")
     targets: Whole = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
     options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")

@@ -142,6 +142,8 @@ def dose_faults(spec: MemorySpec, client: Place, stack: StackSpec) -> list[Fault
 def _fault(name: str, dose: DoseSpec, client: Place, stack: StackSpec) -> Fault | None:
     """Why a dose cannot be given to a client at a place with a stack, None if it can."""
     kind, at, adapter = KINDS[dose.plan_kind(name)], ("memory", "doses", name), stack.adapters[0]
+    if kind.event and dose.pause:
+        return Fault((*at, "pause"), "what is dosed is an event: one operation follows each", "no pause")
     if kind.event and client.bus_node is None:
         return Fault(at, "there is no connection to lose: the bus has no components", "rabbitmq or router")
     if kind.event == "cut" and client.bus_node is not None and client.bus_node.site == client.site:
@@ -177,7 +179,7 @@ def _agent(
         "role": role,
         "topics": [{"topic": topic, "server": None} for topic in topics],
         "server": "" if client else agent_name,
-        "schedule": {"kind": "closed", "pause_s": 0.0} if client else {},
+        "schedule": {"kind": "closed", "pause_s": dose.pause} if client else {},
         "warmup_s": 0.0,
         "duration_s": 1e8,
         "payload": {"kind": "fixed", "bytes": dose.payload},

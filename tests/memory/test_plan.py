@@ -85,6 +85,12 @@ def test_planner_and_agent_agree_on_what_adapters_have() -> None:
     assert {kind.pattern for kind in KINDS.values()} <= set(PATTERNS)
 
 
+def test_a_dose_can_be_spread_out_in_time() -> None:
+    (cell,) = cells({"doses": {"slow": {"kind": "cast", "pause": "250ms"}, "cast": None}}, LOOPED)
+    assert cell.memory is not None
+    assert [dose.client.task["schedule"]["pause_s"] for dose in cell.memory.doses] == [0.25, 0]
+
+
 def test_limits_of_a_dose_go_over_those_of_all() -> None:
     memory = {"doses": {"call": {"limits": {"heap": 99}}}, "limits": {"heap": 50, "blocks": 1}}
     (cell,) = cells(memory, LOOPED)
@@ -106,6 +112,7 @@ def test_load_and_memory_of_one_scenario_are_cells_of_their_own() -> None:
         ({"doses": {"calls": 5}}, LOOPED, "did you mean: call?"),
         ({"doses": {}}, LOOPED, "memory.doses"),
         ({"doses": ["reconnect"]}, LOOPED, "no connection to lose"),
+        ({"doses": {"reconnect": {"pause": "1s"}}}, ROUTED, "memory.doses.reconnect.pause"),
         ({"doses": ["listener"]}, LOOPED, "has no churn-listener"),
         ({"doses": ["cut"], "client": "core"}, ROUTED, "no link to cut"),
         ({"doses": ["call"], "client": "moon"}, ROUTED, "there is no site 'moon'"),
