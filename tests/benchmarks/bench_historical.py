@@ -2,8 +2,7 @@
 
     python -m tests.benchmarks.bench_historical [--report DIRECTORY] [RUN ...]
 
-Measures scenarios/memory-historical.yaml and memory-historical-oslo.yaml, or takes runs of them that were stored before
-(of some of their systems each).
+Measures scenarios/memory-historical.yaml, or takes runs of it that were stored before (of some of its systems each).
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ from harness.memory.result import DoseResult, RoleResult, worst
 from harness.memory.stored import stored_results
 from harness.store.run import load_run
 
-SCENARIOS = (Path("scenarios/memory-historical.yaml"), Path("scenarios/memory-historical-oslo.yaml"))
-#: The last release that leaks, by library and dose; sources in the scenarios.
-LAST_LEAKY: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "proton": {"call": (0, 30, 0), "blocking-dropped": (0, 29, 0), "blocking-silent": (0, 33, 0)},
-    "pyngus": {"cast": (2, 0, 3)},
+SCENARIO = Path("scenarios/memory-historical.yaml")
+#: The last release of Proton that leaks, by dose; sources in the scenario.
+LAST_LEAKY: Mapping[str, tuple[int, ...]] = {
+    "call": (0, 30, 0),
+    "blocking-dropped": (0, 29, 0),
+    "blocking-silent": (0, 33, 0),
 }
 
 _HEAD = """# Historical leaks
 
-Releases with leaks that are known from their projects' issues and commits, and the releases that mended them, under the
-same doses: `make bench-historical`. Sources are in scenarios/memory-historical.yaml and memory-historical-oslo.yaml.
+Releases of Qpid Proton with leaks that are known from its issues, and the releases that mended them, under the same
+doses: `python -m tests.benchmarks.bench_historical`. Sources are in scenarios/memory-historical.yaml.
 
 | Stack | Dose | Known | Verdict | | Growth per operation of the client |
 | --- | --- | --- | --- | --- | --- |
@@ -38,8 +38,8 @@ same doses: `make bench-historical`. Sources are in scenarios/memory-historical.
 
 def lines(system: str, dose: DoseResult) -> Iterator[str]:
     """The row of one dose."""
-    library, *release = system.split("-")
-    leaky = tuple(int(part) for part in release) <= LAST_LEAKY[library][dose.name]
+    release = tuple(int(part) for part in system.removeprefix("proton-").split("-"))
+    leaky = release <= LAST_LEAKY[dose.name]
     state = worst(role.verdict.state for role in dose.roles)
     right = state == ("leak" if leaky else "clean")
     client = next(role for role in dose.roles if role.role == "client")
@@ -72,10 +72,9 @@ def main(arguments: Sequence[str]) -> int:
     wanted = parser.parse_args(arguments)
     rows: list[str] = []
     told: list[str] = []
-    for path in wanted.runs or [measure_memory(scenario, Path("results")) for scenario in SCENARIOS]:
+    for path in wanted.runs or [measure_memory(SCENARIO, Path("results"))]:
         for cell, result in stored_results(load_run(path)):
-            known = LAST_LEAKY[cell.system.split("-")[0]]
-            for dose in (dose for dose in result.doses if dose.name in known):
+            for dose in (dose for dose in result.doses if dose.name in LAST_LEAKY):
                 rows += lines(cell.system, dose)
                 for role in dose.roles:
                     told += evidence(cell.system, dose.name, role)
