@@ -12,7 +12,7 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 | quiesce | timeout_s: longest wait; [pause_s]   | quiesced: drained, in_flight, reading (harness.agent.reading)      |
 | inspect | what: "types", "trace" or            | inspected: types (count by type) / sites (growth since the last    |
 |         | "holders" with names: of types       | trace) / holders (chains by type); see harness.agent.attribution   |
-| report  |                                      | report: totals, failures (the table), records, lost_records        |
+| report  | [final]: no record follows           | report: totals, failures (the table), records, lost_records        |
 | stop    |                                      | stopped; the process ends                                          |
 
 A client's `go` may be repeated: every stretch has the same schedule unless told otherwise, and numbers go on.
@@ -161,8 +161,8 @@ class Agent:
         self._snapshot, sites = attribution.trace_growth(self._snapshot)
         return {"type": "inspected", "sites": sites}
 
-    def do_report(self) -> dict[str, Any]:
-        counts = self._counts_of_records()
+    def do_report(self, final: bool = False) -> dict[str, Any]:
+        counts = self._counts_of_records(final)
         return {
             "type": "report",
             **counts,
@@ -214,14 +214,17 @@ class Agent:
         if not self._ended.is_set():
             self.send("finished", t=now() / 1e9, **self._counts())
 
-    def _counts_of_records(self) -> dict[str, Any]:
-        """Counts that agree with the record file, also while operations end."""
+    def _counts_of_records(self, final: bool) -> dict[str, Any]:
+        """Counts that agree with the record file, also while operations end; of a final file nothing can follow."""
         counts = self._counts()
         for _ in range(20):
             if self._records is not None:
-                self._records.flush()
+                self._records.seal()
             before, counts = counts, self._counts()
-            if all(counts[name] == before[name] for name in ("sent", "done", "failed")):
+            settled = all(counts[name] == before[name] for name in ("sent", "done", "failed"))
+            if self._records is not None and not (settled and final):
+                self._records.unseal()
+            if settled:
                 break
         return counts
 

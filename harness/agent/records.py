@@ -92,6 +92,7 @@ class RecordFile:
         self._end = capacity * RECORD.size
         self._at = 0
         self._lock = threading.Lock()
+        self._sealed = False
         self.written = 0
         self.lost = 0
         self.fault: BaseException | None = None
@@ -107,11 +108,23 @@ class RecordFile:
             self._at = at
             if at == self._end:
                 self._flush()
+                self._at = 0
 
     def flush(self) -> None:
         """Hand everything added so far to the file."""
         with self._lock:
             self._flush()
+
+    def seal(self) -> None:
+        """Hand everything to the file, and let nothing follow: what is added from now on comes too late to count."""
+        with self._lock:
+            self._flush()
+            self._sealed = True
+
+    def unseal(self) -> None:
+        """Go on, also with what was added since the file was sealed, up to the buffer's capacity."""
+        with self._lock:
+            self._sealed = False
 
     def close(self) -> None:
         """Flush, and close the file. Records added afterwards are counted as lost."""
@@ -122,6 +135,8 @@ class RecordFile:
                 self._file = None
 
     def _flush(self) -> None:
+        if self._sealed:
+            return
         end, self._at = self._at, 0
         if not end:
             return

@@ -195,9 +195,9 @@ class AgentHandle:
         """Ask what its memory is made of: "types", "trace", or "holders" with `names`; see harness.agent.agent."""
         return self.talk.ask("inspect", timeout_s, what=what, **arguments)
 
-    def report(self, timeout_s: float = 30.0) -> AgentReport:
-        """What it did so far; its records are in the file when this returns."""
-        answer = self.talk.ask("report", timeout_s)
+    def report(self, timeout_s: float = 30.0, *, final: bool = False) -> AgentReport:
+        """What it did so far; its records are in the file when this returns. If final, none follows: they agree."""
+        answer = self.talk.ask("report", timeout_s, final=final)
         values = {name: answer.get(name) for name in AgentReport.__dataclass_fields__}
         values["failures"] = tuple(answer["failures"])
         return AgentReport(**values)  # type: ignore[arg-type]

@@ -79,11 +79,11 @@ class Casualties:
             self._lose(plan, failure)
 
     def report(self, plan: AgentPlan, agent: AgentHandle) -> AgentReport | None:
-        """Record what an agent says it did, and what is known of one that has ended; None of the latter."""
+        """Record what an agent says it did in all, and what is known of one that has ended; None of the latter."""
         report = None
         if plan.index not in self:
             try:
-                report = agent.report()
+                report = agent.report(final=True)
             except AgentFailure as failure:
                 self._lose(plan, failure)
         if report is None:

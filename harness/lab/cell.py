@@ -422,9 +422,15 @@ class _Cell:
         """Take in what was recorded, also of a cell that failed; a dead agent costs its own results only."""
         self.writer.add_samples(watch.drain_samples())
         self.say("fetching records")
-        reports = in_parallel(self.plan.agents, lambda plan: self.casualties.report(plan, agents[plan.index]))
+        # Clients first: what they say was answered is in the records of servers, which go on meanwhile.
+        reports: dict[int, AgentReport | None] = {}
+        for role in ("client", "server"):
+            those = [plan for plan in self.plan.agents if plan.role == role]
+            told = in_parallel(those, lambda plan: self.casualties.report(plan, agents[plan.index]))
+            reports.update(zip((plan.index for plan in those), told, strict=True))
         with tempfile.TemporaryDirectory() as scratch:
-            for plan, report in zip(self.plan.agents, reports, strict=True):
+            for plan in self.plan.agents:
+                report = reports[plan.index]
                 if report is not None:
                     self.writer.set_agent(plan.index, failures=report.failures, counters=_counters(report))
                 target = Path(scratch, plan.name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.agent.records import NOBODY, REDELIVERED, REQUEUED, Record
+from harness.agent.records import NOBODY, REDELIVERED, REQUEUED, Record, read_records
 from harness.errors import AgentFailure
 
 if TYPE_CHECKING:
@@ -105,6 +105,19 @@ def test_a_silent_server_is_a_time_out(rig: Rig, case: tuple[str, str, str]) -> 
     assert count == 4
     assert "timeout" in name.lower() or "timed" in name.lower()
     assert {record.status for record in rig.received(server, 4)} == {1}
+
+
+def test_what_ends_after_the_last_report_is_in_neither_count_nor_file(rig: Rig) -> None:
+    rig.use("loopback", "loopback", "none")
+    slow = rig.task(5, "server", behaviour={"service_time": {"kind": "fixed", "seconds": 1.0}})
+    _, client = rig.start([slow, rig.task(6, "client", workers=4)])
+    client.go(time.monotonic(), count=8)
+    time.sleep(0.5)
+    report = client.report(final=True)
+    assert (report.done, report.in_flight, report.records) == (0, 4, 0)
+    assert client.wait_finished(10.0)
+    client.stop()
+    assert not list(read_records(f"{rig.lab.workdir('host')}/{client.name}.rec"))
 
 
 @each

@@ -60,6 +60,27 @@ def test_threads_do_not_lose_or_tear_records(tmp_path: Path) -> None:
     assert seen == [(peer, seq) for peer in range(4) for seq in range(500)]
 
 
+def test_nothing_follows_in_a_sealed_file(tmp_path: Path) -> None:
+    file = RecordFile(str(tmp_path / "r"), capacity=4)
+
+    def add(*numbers: int) -> None:
+        for seq in numbers:
+            file.add(seq, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    add(1)
+    file.seal()
+    add(2)
+    assert file.written == 1
+    file.unseal()
+    file.flush()
+    assert file.written == 2
+    file.seal()
+    add(3, 4, 5, 6, 7)
+    file.close()
+    assert [record.seq for record in read_records(str(tmp_path / "r"))] == [1, 2]
+    assert file.lost == 0, "too late is not lost"
+
+
 def test_a_full_disk_is_counted_and_told() -> None:
     file = RecordFile("/dev/full", capacity=4)
     for seq in range(6):

@@ -103,6 +103,16 @@ def test_an_agent_the_timeline_kills_is_part_of_the_plan(tmp_path: Path) -> None
     }
 
 
+def test_operations_that_end_while_records_are_fetched_are_still_under_way(tmp_path: Path) -> None:
+    slow = {"threads": 128, "service_time": "2s"}
+    call = {**ALONE["workloads"]["call"], "rate": "50/s", "workers": 128, "server": slow}
+    load = {"warmup": 0, "duration": "3s", "drain": "500ms"}
+    result = run(tmp_path, {**ALONE, "workloads": {"call": call}, "load": load})
+    (cell,) = result.all_cells
+    assert cell.state == "valid", cell.reasons
+    assert result.delivery["in_flight"].sum() > 50
+
+
 def test_an_agent_that_dies_costs_its_own_results_only(tmp_path: Path) -> None:
     observer = Once(lambda: os.kill(pid_of(tmp_path, "call-client-here-1"), signal.SIGKILL))
     result = run(tmp_path, ALONE, observer=observer)
