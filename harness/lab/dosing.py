@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,10 @@ from harness.stack.build import StackEnvironment
 from harness.store.samples import READING_SCHEMA
 from harness.store.writer import CellWriter
 
-__all__ = ["ENVIRONMENT", "Asked", "Dosing", "MemoryBench", "Taken"]
+__all__ = ["ENVIRONMENT", "Asked", "Dosing", "MemoryBench", "Rests", "Taken"]
+
+#: Readings after long rests, by role.
+Rests = Mapping[str, Sequence[Mapping[str, Any]]]
 
 #: Pinned in every dosed process: one malloc arena, the allocator whose blocks are counted, and no per-thread caches of
 #: freed memory, which glibc counts as in use: over 20 threads they fill for minutes, 10 KiB per block (measured).
@@ -92,11 +95,13 @@ class Asked:
         types: count objects by type at every reading.
         holders: by role, types whose holders are asked for at the end; that role's allocations are traced until then.
         drain: rest before that end, so that what drains by itself is not taken for what leaks.
+        again: of processes that rest before and after their blocks: whether these rests ask for another round.
     """
 
     types: bool = False
     holders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     drain: bool = False
+    again: Callable[[Rests], bool] = lambda rests: False
 
 
 NOTHING = Asked()
@@ -272,7 +277,9 @@ class _Set:
 
     def _give(self, disturbance: Disturbance, blocks: int) -> None:
         memory, taken, agents, asked = self.dosing.memory, self.taken, self.agents, self.asked
-        for block in range(1 - memory.warmup_blocks, blocks + 1):
+        block, last = -memory.warmup_blocks, blocks
+        while block < last:
+            block += 1
             disturbance.perform(agents["client"], self.count)
             operations = (block + memory.warmup_blocks) * self.count
             rows = self._read(operations, block)
@@ -283,8 +290,10 @@ class _Set:
                 taken.readings[role].append(row)
                 if asked.types:
                     taken.types[role].append((operations, self._types(role)))
-            if self.labels["purpose"] == "confirm" and memory.rest_s and block in (0, blocks):
+            if self.labels["purpose"] == "confirm" and memory.rest_s and block in (0, last):
                 self._rest(operations, block)
+                if block == blocks and asked.again(taken.rests):
+                    last += blocks
             if block == 0:
                 for role in asked.holders:
                     agents[role].inspect("trace")

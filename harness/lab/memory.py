@@ -22,11 +22,12 @@ from typing import TypeVar
 from harness.analysis.leak import State
 from harness.errors import AgentFailure
 from harness.lab.disturb import Lockstep
-from harness.lab.dosing import ENVIRONMENT, Asked, Dosing, MemoryBench, Taken
+from harness.lab.dosing import ENVIRONMENT, Asked, Dosing, MemoryBench, Rests, Taken
 from harness.lab.observer import Observer
-from harness.memory.attribution import TypeCounts, attribute, confirmed, drained, growing, growing_types, telling
+from harness.memory.attribution import TypeCounts, attribute, confirmed, growing_types, telling
+from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.host_calibration import read_calibration
-from harness.memory.result import DoseResult, MemoryResult, judge_role, worst
+from harness.memory.result import DoseResult, MemoryResult, RoleResult, judge_role, worst
 from harness.model.memory import KINDS, SHARED_EVENTS
 from harness.plan.cell import CellPlan
 from harness.plan.memory import DosePlan, MemoryPlan
@@ -116,14 +117,15 @@ class _Doses:
     def _settle(self, dose: DosePlan, taken: Sequence[Taken]) -> DoseResult:
         """The verdict on a dose; doubles it while that is open, and attributes a leak."""
         start = time.monotonic() - max(one.seconds for one in taken)
-        level, rested = 0, not self.memory.rest_s
+        level = 0
         result = self._judge(dose, taken, level)
         while True:
             state = _state(result)
             if state == "leak" and (self.memory.attribute or self.memory.rest_s):
-                result, rested = self._attributed(dose, result, level), True
-            elif not rested and any(growing(role) for role in result.roles):
-                result, rested = self._rested(dose, result, level), True
+                result = self._attributed(dose, result, level)
+            elif self.memory.rest_s and any(growing(role) for role in result.roles):
+                self.dosing.say(f"{dose.name}: finding out whether the growth is a backlog")
+                result = self._rested(result, self._confirming(dose, result, level, types=False))
             state = _state(result)
             if state != "inconclusive" or level >= self.memory.doublings or result.trouble:
                 return replace(result, seconds=round(time.monotonic() - start, 1))
@@ -157,45 +159,54 @@ class _Doses:
     def _attributed(self, dose: DosePlan, result: DoseResult, level: int) -> DoseResult:
         """The result with what leaks in it; a leak that twice the dose does not show is open again."""
         self.dosing.say(f"{dose.name}: finding out whether the growth lasts, and what leaks")
+        counted = self._confirming(dose, result, level, types=True)
+        result = self._rested(result, counted)
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
-        counted = self.dosing.give(dose, level + 1, 1, purpose="confirm", asked=Asked(types=True))
-        names = {role.role: _most(counted.types[role.role], counted.rested_types[role.role]) for role in leaking}
-        traced, untraced = Taken(), ""
-        if self.memory.attribute:
-            drain = any(names[role] != _most(counted.types[role]) for role in names)
-            asked = Asked(holders=names, drain=drain)
-            try:
-                traced = self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, asked=asked)
-            except AgentFailure as error:  # the verdict stands without it
-                untraced = error.what
-                self.dosing.say(f"{dose.name}: allocations were not traced: {untraced}")
-        roles = []
-        for role in result.roles:
-            if role in leaking:
-                finding = attribute(
-                    role.verdict,
-                    dose_about=KINDS[dose.kind].about,
-                    readings=counted.readings[role.role],
-                    types=counted.types[role.role],
-                    rested_types=counted.rested_types[role.role],
-                    holders=traced.holders.get(role.role, {}),
-                    traced=traced.sites.get(role.role, (1.0, [])),
-                    rests=counted.rests.get(role.role, ()),
-                    untraced=untraced,
-                )
-                roles.append(confirmed(role, finding))
-            else:
-                roles.append(drained(role, counted.rests.get(role.role, ())))
+        traced, untraced = self._traced(dose, leaking, counted, level)
+        findings = {
+            role.role: attribute(
+                role.verdict,
+                dose_about=KINDS[dose.kind].about,
+                readings=counted.readings[role.role],
+                types=counted.types[role.role],
+                rested_types=counted.rested_types[role.role],
+                holders=traced.holders.get(role.role, {}),
+                traced=traced.sites.get(role.role, (1.0, [])),
+                rests=counted.rests.get(role.role, ()),
+                untraced=untraced,
+            )
+            for role in leaking
+        }
+        roles = (confirmed(role, findings[role.role]) if role.role in findings else role for role in result.roles)
         return replace(result, roles=tuple(roles))
 
-    def _rested(self, dose: DosePlan, result: DoseResult, level: int) -> DoseResult:
-        """The result of a dose with growth too uneven for a verdict, without what drains at rest."""
-        self.dosing.say(f"{dose.name}: finding out whether the growth is a backlog")
-        rests = self.dosing.give(dose, level + 1, 1, purpose="confirm").rests
-        roles = tuple(drained(role, rests.get(role.role, ())) for role in result.roles)
+    def _confirming(self, dose: DosePlan, result: DoseResult, level: int, *, types: bool) -> Taken:
+        """A set of processes given twice the dose, with rests before and after each round of blocks."""
+
+        def again(rests: Rests) -> bool:
+            return any(another_round(role, rests.get(role.role, ())) for role in result.roles)
+
+        return self.dosing.give(dose, level + 1, 1, purpose="confirm", asked=Asked(types=types, again=again))
+
+    def _traced(self, dose: DosePlan, leaking: Sequence[RoleResult], counted: Taken, level: int) -> tuple[Taken, str]:
+        """Where allocations come from and who holds them, of processes of their own; and why not, "" if they were."""
+        if not leaking or not self.memory.attribute:
+            return Taken(), ""
+        names = {role.role: _most(counted.types[role.role], counted.rested_types[role.role]) for role in leaking}
+        drain = any(names[role] != _most(counted.types[role]) for role in names)
+        asked = Asked(holders=names, drain=drain)
+        try:
+            return self.dosing.give(dose, level, 1, purpose="trace", blocks=_TRACED_BLOCKS, asked=asked), ""
+        except AgentFailure as error:  # the verdict stands without it
+            self.dosing.say(f"{dose.name}: allocations were not traced: {error.what}")
+            return Taken(), error.what
+
+    def _rested(self, result: DoseResult, counted: Taken) -> DoseResult:
+        """The result of a dose without what drains at rest."""
+        roles = tuple(without_backlog(role, counted.rests.get(role.role, ())) for role in result.roles)
         for before, role in zip(result.roles, roles, strict=True):
             if role is not before:
-                self.dosing.say(f"{dose.name}, {role.role}: {role.verdict.state} ({role.verdict.why})")
+                self.dosing.say(f"{result.name}, {role.role}: {role.verdict.state} ({role.verdict.why})")
         return replace(result, roles=roles)
 
 

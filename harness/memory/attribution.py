@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.analysis.leak import METRICS, Growth, Verdict
+from harness.analysis.leak import Verdict
 from harness.analysis.theilsen import theil_sen
+from harness.memory.backlog import LASTING, at_rest, last_round, slope
 from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["TypeCounts", "attribute", "confirmed", "drained", "growing", "growing_types", "telling"]
+__all__ = ["TypeCounts", "attribute", "confirmed", "growing_types", "telling"]
 
 #: (operations, number of objects by type) at some readings of one process.
 TypeCounts = Sequence[tuple[float, Mapping[str, int]]]
@@ -19,9 +20,6 @@ TypeCounts = Sequence[tuple[float, Mapping[str, int]]]
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
 _MOST = 12
-#: Share of the original slope a run of twice the dose must still have.
-_LASTING = 0.5
-_BACKLOG = "a backlog: at rest it drains by itself, by a time-out"
 _LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
 #: Where a path becomes telling: what is before it differs from machine to machine.
 _OURS = re.compile(r"/harness/(memory/forked|agent/(client|server|load|agent))\.py:")
@@ -43,20 +41,21 @@ def attribute(
     """What leaks.
 
     Args:
-        verdict: the verdict that says leak.
+        verdict: the verdict that says leak, without what is gone at rest.
         dose_about: one operation in words.
         readings: of a process given twice the dose.
         types: at each of its readings.
         holders: chains of references by type.
         traced: (operations, allocation sites) of a process whose allocations were traced.
-        rests: readings of the first process after a long rest, before and after its blocks; () if it had none.
+        rests: readings of the first process after long rests, before and after its rounds of blocks; () if it had none.
         rested_types: at each of these.
         untraced: why allocations were not traced, "" if they were.
     """
-    confirmed = {growth.metric: _slope(readings, growth.metric) for growth in verdict.leaking}
-    lasting = any(confirmed[growth.metric] >= _LASTING * growth.per_op for growth in verdict.leaking)
-    rested = {g.metric: _slope(rests, g.metric) for g in verdict.leaking} if len(rests) == 2 else None
-    drained = rested is not None and not any(_stays(g, rested[g.metric]) for g in verdict.leaking)
+    last = last_round(readings, rests)
+    confirmed = {growth.metric: slope(last, growth.metric) for growth in verdict.leaking}
+    lasting = any(confirmed[growth.metric] >= LASTING * growth.per_op for growth in verdict.leaking)
+    left = {growth.metric: at_rest(rests, growth.metric) for growth in verdict.leaking}
+    rested = {metric: figure for metric, figure in left.items() if figure is not None}
     more = growing_types(types, rested_types)
     operations, found = traced
     sites = tuple(
@@ -79,73 +78,16 @@ def attribute(
         sites=sites,
         confirmed=confirmed,
         lasting=lasting,
-        rested=rested,
-        drained=drained,
+        rested=rested or None,
     )
-
-
-def _stays(growth: Growth, at_rest: float) -> bool:
-    """Whether growth is still there after a rest: by more than the limit, or by the better part of it."""
-    gone = at_rest <= growth.delta and at_rest < _LASTING * growth.per_op
-    return not gone  # growth that is not known (NaN) has not gone
-
-
-def growing(role: RoleResult) -> tuple[Growth, ...]:
-    """What leaves a role's verdict open and grows by more than its limit: a backlog, if it drains at rest."""
-    if role.verdict.state != "inconclusive":
-        return ()
-    growths = role.verdict.growths.values()
-    open_ones = tuple(g for g in growths if g.state == "inconclusive" and METRICS[g.metric].decides == "always")
-    return open_ones if any(g.per_op > g.delta for g in open_ones) else ()
-
-
-def drained(role: RoleResult, rests: Sequence[Reading]) -> RoleResult:
-    """The result of a role whose verdict is open, without the growth that drains at rest.
-
-    Args:
-        rests: readings of one process after a long rest, before and after its blocks; () if it had none.
-    """
-    suspects = growing(role)
-    if len(rests) != 2 or not suspects:
-        return role
-    gone = {
-        g.metric: replace(g, state="clean", why=_BACKLOG) for g in suspects if not _stays(g, _slope(rests, g.metric))
-    }
-    left = [g for g in suspects if g.metric not in gone]
-    why = "; ".join(f"{g.metric}: {g.why}" for g in left) or _BACKLOG
-    verdict = replace(
-        role.verdict,
-        state="inconclusive" if left else "clean",
-        growths={**role.verdict.growths, **gone},
-        why=why,
-    )
-    return replace(role, verdict=verdict)
 
 
 def confirmed(role: RoleResult, finding: Attribution) -> RoleResult:
-    """The result of a role that leaks with what was found out about it; what drains or does not last is no leak."""
-    verdict = role.verdict
-    if finding.drained:
-        growths = {
-            name: replace(g, state="clean", why=_BACKLOG) if g.state == "leak" else g
-            for name, g in verdict.growths.items()
-        }
-        still = [g for g in growths.values() if g.state == "inconclusive" and METRICS[g.metric].decides == "always"]
-        why = "; ".join(g.why for g in still) or _BACKLOG
-        verdict = replace(verdict, state="inconclusive" if still else "clean", growths=growths, why=why)
-    elif not finding.lasting:
-        why = "the growth did not go on when the dose was doubled"
-        verdict = replace(verdict, state="inconclusive", why=why)
-    return replace(role, verdict=verdict, attribution=finding)
-
-
-def _slope(readings: Sequence[Reading], metric: str) -> float:
-    points = [(float(r["operations"]), float(r[metric])) for r in readings if r.get(metric) is not None]
-    if len(points) == 2:
-        (x0, y0), (x1, y1) = points
-        return (y1 - y0) / (x1 - x0)
-    trend = theil_sen([x for x, _ in points], [y for _, y in points])
-    return trend.slope if trend else 0.0
+    """The result of a role that leaks with what was found out about it; what does not last leaves it open."""
+    if finding.lasting:
+        return replace(role, attribution=finding)
+    why = "the growth did not go on when the dose was doubled"
+    return replace(role, verdict=replace(role.verdict, state="inconclusive", why=why), attribution=finding)
 
 
 def growing_types(types: TypeCounts, rested: TypeCounts = ()) -> list[dict[str, Any]]:
@@ -155,19 +97,20 @@ def growing_types(types: TypeCounts, rested: TypeCounts = ()) -> list[dict[str, 
 
     Args:
         types: at three readings or more.
-        rested: after a long rest before and after these; then growth is what the rest has left of it, so that a
-            backlog that drains does not hide what leaks. () if it had none.
+        rested: after long rests; then growth is what the last two have left of it, so that a backlog that drains does
+            not hide what leaks. () if it had none.
     """
     if len(types) < 3:
         return []
     operations = [at for at, _ in types]
-    ends = rested if len(rested) == 2 else (types[0], types[-1])
+    at_rest = len(rested) >= 2
+    ends = rested[-2:] if at_rest else (types[0], types[-1])
     slopes = {}
     for name, number in ends[1][1].items():
         more = number - ends[0][1].get(name, 0)
         trend = theil_sen(operations, [float(counts.get(name, 0)) for _, counts in types]) if more >= 3 else None
         if trend is not None and trend.slope > 0:
-            slopes[name] = more / (rested[1][0] - rested[0][0]) if ends is rested else trend.slope
+            slopes[name] = more / (ends[1][0] - ends[0][0]) if at_rest else trend.slope
     ranked = sorted(slopes.items(), key=lambda item: item[1], reverse=True)
     return [{"type": name, "per_op": slope} for name, slope in ranked[:_MOST] if slope >= _NAMED * ranked[0][1]]
 

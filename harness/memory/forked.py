@@ -23,6 +23,7 @@ from harness.agent import attribution
 from harness.agent.reading import quiesced_reading
 from harness.errors import AgentFailure, BadInput
 from harness.memory.attribution import attribute, confirmed, growing_types, telling
+from harness.memory.backlog import another_round, without_backlog
 from harness.memory.result import Reading, RoleResult, judge_role
 from harness.model.memory import Limits, limits_of
 
@@ -119,9 +120,13 @@ def _give(action: Callable[[], object], dose: CallableDose, count: int, blocks: 
 
 def _attributed(action: Callable[[], object], dose: CallableDose, count: int, result: RoleResult) -> RoleResult:
     """The result with what leaks in it; a leak that twice the dose does not show is open again."""
-    with _child(lambda out: _count_types(action, dose, 2 * count, out), dose.timeout_s + 2 * dose.rest_s) as lines:
+    timeout_s = 2 * dose.timeout_s + 3 * dose.rest_s
+    with _child(lambda out: _count_types(action, dose, 2 * count, result, out), timeout_s) as lines:
         told = list(lines)
     counted, rests = [line for line in told if "types" in line], [line for line in told if "types" not in line]
+    result = without_backlog(result, rests)
+    if result.verdict.state != "leak":
+        return result
     types = [(float(line["operations"]), line["types"]) for line in counted]
     grown = [str(one["type"]) for one in telling(growing_types(types))[:4]]
     with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s) as lines:
@@ -138,18 +143,25 @@ def _attributed(action: Callable[[], object], dose: CallableDose, count: int, re
     return confirmed(result, finding)
 
 
-def _count_types(action: Callable[[], object], dose: CallableDose, count: int, out: IO[str]) -> None:
-    for block in range(1 - dose.warmup_blocks, dose.blocks + 1):
+def _count_types(
+    action: Callable[[], object], dose: CallableDose, count: int, result: RoleResult, out: IO[str]
+) -> None:
+    rests: list[Reading] = []
+    block, last = -dose.warmup_blocks, dose.blocks
+    while block < last:
+        block += 1
         for _ in range(count):
             action()
-        if block >= 0:
-            reading = quiesced_reading(dose.pause_s)
-            reading |= {"operations": (block + dose.warmup_blocks) * count, "types": attribution.count_types()}
-            print(json.dumps(reading), file=out, flush=True)
-            if dose.rest_s and block in (0, dose.blocks):
-                time.sleep(dose.rest_s)
-                rested = {**quiesced_reading(dose.pause_s), "operations": reading["operations"]}
-                print(json.dumps(rested), file=out, flush=True)
+        if block < 0:
+            continue
+        reading = quiesced_reading(dose.pause_s) | {"operations": (block + dose.warmup_blocks) * count}
+        print(json.dumps({**reading, "types": attribution.count_types()}), file=out, flush=True)
+        if dose.rest_s and block in (0, last):
+            time.sleep(dose.rest_s)
+            rests.append(quiesced_reading(dose.pause_s) | {"operations": reading["operations"]})
+            print(json.dumps(rests[-1]), file=out, flush=True)
+            if block == dose.blocks and another_round(result, rests):
+                last += dose.blocks
 
 
 def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: list[str], out: IO[str]) -> None:

@@ -28,9 +28,8 @@ class Attribution:
         holders: chains of references by type.
         sites: allocation sites by growth: {"bytes_per_op", "blocks_per_op", "frames"}.
         confirmed: growth per operation of each leaking metric in that run.
-        rested: the same between two readings after a long rest, before and after the blocks; None without rest.
+        rested: the same between two readings after a long rest, before and after blocks; None without rest.
         lasting: whether that run, of twice the dose, still grew at half the rate or more.
-        drained: whether rest drained the growth: a backlog bounded by a time-out, and no leak.
     """
 
     origin: str
@@ -41,7 +40,6 @@ class Attribution:
     confirmed: Mapping[str, float] = field(default_factory=dict)
     lasting: bool = True
     rested: Mapping[str, float] | None = None
-    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +147,8 @@ class MemoryResult:
 def _attribution(data: Mapping[str, Any] | None) -> Attribution | None:
     if data is None:
         return None
-    return Attribution(
-        **{**data, **{name: tuple(data[name]) for name in ("sentences", "types", "sites")}},
-    )
+    known = {name: data[name] for name in Attribution.__dataclass_fields__ if name in data}
+    return Attribution(**{**known, **{name: tuple(data[name]) for name in ("sentences", "types", "sites")}})
 
 
 def worst(states: Iterable[State]) -> State:

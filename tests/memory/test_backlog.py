@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.analysis.leak import Series, conclude
-from harness.memory.attribution import attribute, confirmed, drained, growing, growing_types
+from harness.memory.attribution import attribute, confirmed, growing_types
+from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.result import RoleResult
 
 LIMITS = {"blocks": 0.1, "fds": 0.001}
@@ -40,51 +41,104 @@ def test_uneven_growth_is_suspected_and_small_noise_is_not() -> None:
 
 
 def test_what_drains_is_clean() -> None:
-    result = drained(UNEVEN, rests(0.001))
+    result = without_backlog(UNEVEN, rests(0.001))
     assert result.verdict.state == "clean"
     assert result.verdict.growths["blocks"].state == "clean"
-    assert "time-out" in result.verdict.why
+    assert "0.001 per operation of it is left" in result.verdict.why
 
 
 def test_what_stays_leaves_the_verdict_open() -> None:
-    assert drained(UNEVEN, rests(1.3)).verdict.state == "inconclusive"
-    assert drained(UNEVEN, rests(0.2)).verdict.state == "inconclusive", "more than the limit stays"
+    assert without_backlog(UNEVEN, rests(1.3)).verdict.state == "inconclusive"
+    assert without_backlog(UNEVEN, rests(0.2)).verdict.state == "inconclusive", "more than the limit stays"
 
 
 def test_a_leak_of_just_the_limit_is_no_backlog() -> None:
     at_limit = role(0.098, 0.101, 0.104)
     assert at_limit.verdict.state == "inconclusive"
-    assert drained(at_limit, rests(0.0999)).verdict.state == "inconclusive", "most of it stays, though under the limit"
+    assert without_backlog(at_limit, rests(0.0999)).verdict.state == "inconclusive", (
+        "most of it stays, though under the limit"
+    )
 
 
 def test_what_could_not_be_read_is_not_called_a_backlog() -> None:
     lacking = [Series(BLOCKS, (None, *[9.0] * 12)), *[Series(BLOCKS, (9.0,) * 13)] * 2]
     growing_blocks = [Series(BLOCKS, tuple(1000 + slope * at for at in BLOCKS)) for slope in (0.2, 1.4, 2.6)]
     half_read = RoleResult("client", conclude({"blocks": growing_blocks, "fds": lacking}, LIMITS), {})
-    result = drained(half_read, rests(0.001))
+    result = without_backlog(half_read, rests(0.001))
     assert result.verdict.growths["fds"].state == "inconclusive"
     assert result.verdict.state == "inconclusive"
 
 
 def test_without_rests_nothing_changes() -> None:
-    assert drained(UNEVEN, ()) is UNEVEN
+    assert without_backlog(UNEVEN, ()) is UNEVEN
 
 
-def test_a_leak_is_confirmed_by_what_stays_at_rest() -> None:
+def test_a_leak_stays_at_rest() -> None:
     leaking = role(2.0, 2.01, 2.02)
     assert leaking.verdict.state == "leak"
-    for at_rest, state in ((2.0, "leak"), (0.01, "clean")):
-        readings = [{"operations": at, "blocks": 1000 + 2 * at, "fds": 9} for at in BLOCKS]
-        finding = attribute(
-            leaking.verdict,
-            dose_about="a call",
-            readings=readings,
-            types=(),
-            holders={},
-            traced=(1.0, ()),
-            rests=rests(at_rest),
+    assert without_backlog(leaking, rests(2.0)) is leaking
+    assert without_backlog(leaking, rests(0.01)).verdict.state == "clean"
+
+
+def torn(blocks: float, heap: float, *rounds: tuple[float, float]) -> tuple[RoleResult, list[dict[str, Any]]]:
+    """A client whose blocks and heap grow while it works, and rests with what each round of 2,400 has left of both."""
+    slopes = {"blocks": blocks, "heap": heap}
+    readings = {
+        metric: [Series(BLOCKS, tuple(1e6 + per_op * factor * at for at in BLOCKS)) for factor in (1.0, 1.01, 1.02)]
+        for metric, per_op in slopes.items()
+    }
+    at_rest = [{"operations": 0.0, "blocks": 5000.0, "heap": 1e6}]
+    for more_blocks, more_heap in rounds:
+        before = at_rest[-1]
+        at_rest.append(
+            {
+                "operations": before["operations"] + 2400,
+                "blocks": before["blocks"] + 2400 * more_blocks,
+                "heap": before["heap"] + 2400 * more_heap,
+            }
         )
-        assert confirmed(leaking, finding).verdict.state == state
+    return RoleResult("client", conclude(readings, {"blocks": 0.1, "heap": 32.0}), {}), at_rest
+
+
+def test_native_memory_alone_left_at_rest_is_asked_again() -> None:
+    for left, again in (((0.001, 500.0), True), ((9.0, 500.0), False), ((0.001, 1.0), False)):
+        assert another_round(*torn(19.0, 2500.0, left)) is again
+
+
+def test_what_a_backlog_has_torn_the_heap_into_is_no_leak() -> None:
+    leaking, once = torn(19.0, 2500.0, (0.001, 500.0))
+    left = without_backlog(leaking, once).verdict
+    assert (left.state, left.why) == ("leak", f"heap: {leaking.verdict.growths['heap'].why}"), "one rest cannot tell"
+    assert left.growths["blocks"].state == "clean"
+    again = without_backlog(*torn(19.0, 2500.0, (0.001, 500.0), (0.0, 2.0))).verdict
+    assert again.state == "clean"
+    assert "after another round 2 per operation of it is left" in again.growths["heap"].why
+
+
+def test_native_memory_that_leaks_goes_on_in_another_round() -> None:
+    leaking, rested = torn(0.0, 500.0, (0.0, 500.0), (0.0, 499.0))
+    assert another_round(leaking, rested[:2])
+    assert without_backlog(leaking, rested) is leaking
+
+
+def test_a_leak_lasts_if_the_last_round_shows_it() -> None:
+    leaking, rested = torn(2.0, 100.0, (2.0, 100.0), (0.5, 10.0))
+    readings = [
+        {"operations": at, "blocks": 2.0 * min(at, 2400.0) + 0.5 * max(0.0, at - 2400.0), "heap": 1e6}
+        for at in (*BLOCKS, *(2400.0 + at for at in BLOCKS))
+    ]
+    finding = attribute(
+        leaking.verdict,
+        dose_about="a call",
+        readings=readings,
+        types=(),
+        holders={},
+        traced=(1.0, ()),
+        rests=rested,
+    )
+    assert finding.confirmed["blocks"] == 0.5
+    assert finding.rested == {"blocks": 0.5, "heap": 10.0}
+    assert confirmed(leaking, finding).verdict.state == "inconclusive"
 
 
 def counted(leaky: float, backlog: float, until: float = 1600.0) -> list[tuple[float, dict[str, int]]]:
@@ -102,6 +156,8 @@ def test_types_that_grow_are_named_by_how_fast() -> None:
 def test_what_drains_at_rest_does_not_hide_what_leaks() -> None:
     rested = [(0.0, {"Leaky": 0, "Config": 7}), (2400.0, {"Leaky": 2400, "Config": 7})]
     assert growing_types(counted(1.0, 3.0, until=9e9), rested) == [{"type": "Leaky", "per_op": 1.0}]
+    again = [*rested, (4800.0, {"Leaky": 2400 + 1200, "Config": 7})]
+    assert growing_types(counted(1.0, 3.0, until=9e9), again) == [{"type": "Leaky", "per_op": 0.5}]
 
 
 def test_what_came_once_is_not_growth() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -15,6 +16,7 @@ from harness.lab.measure import measure_memory
 from harness.memory.stored import stored_results
 from harness.report.examine import examine
 from harness.report.memory import memory_sentences
+from harness.store.layout import READINGS
 from harness.store.run import load_run
 
 SCENARIO = """
@@ -73,6 +75,13 @@ def test_leaks_are_found_and_attributed_and_the_clean_client_is_clean(found: Pat
     assert told["native"].origin == "native"
     assert told["open"].origin == "descriptors"
     assert any("one thread left running" in sentence for sentence in told["running"].sentences)
+
+
+def test_native_growth_alone_is_asked_for_another_round(found: Path) -> None:
+    (file,) = found.rglob(READINGS)
+    readings = pd.read_parquet(file)
+    rests = readings[(readings["purpose"] == "rest") & (readings["role"] == "client")].groupby("dose").size()
+    assert rests.to_dict() == {"objects": 2, "native": 3, "open": 2, "running": 2}
 
 
 def test_reports_tell_it(found: Path) -> None:
