@@ -34,6 +34,8 @@ _QUICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 _FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "amqp1": {"oslo_messaging_amqp": {"default_sender_link_timeout": 2}},
 }
+#: The group of options each driver reads; a dose of several systems may have options for the drivers of all.
+_GROUPS: Mapping[str, str] = {"rabbit": "oslo_messaging_rabbit", "amqp1": "oslo_messaging_amqp"}
 #: A cut link is noticed by heartbeats; the shortest that are safe.
 _WATCHFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "rabbit": {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 4, "heartbeat_rate": 2}},
@@ -226,7 +228,9 @@ def _options(dose: DoseSpec, kind: Kind, stack: StackSpec) -> dict[str, dict[str
             layers.append(_QUICK.get(stack.driver, {}))
         if kind.event == "cut":
             layers.append(_WATCHFUL.get(stack.driver, {}))
-    for layer in (*layers, stack.options, dose.options):
+    others = {group for driver, group in _GROUPS.items() if driver != stack.driver}
+    layers += [stack.options, {group: values for group, values in dose.options.items() if group not in others}]
+    for layer in layers:
         for group, values in layer.items():
             merged.setdefault(group, {}).update(values)
     return merged

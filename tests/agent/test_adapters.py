@@ -240,6 +240,13 @@ def test_an_option_nobody_knows_is_refused(rig: Rig, case: tuple[str, str, str])
         rig.start([rig.task(6, "client", options={"oslo_messaging_rabbit": {"heart_beat": 3}})])
 
 
+def test_the_size_of_the_pool_is_an_option_of_the_driver_that_has_it(rig: Rig) -> None:
+    rig.use("oslo", "oslo-14.7.3-rabbit", "rabbit")
+    options = {"oslo_messaging_rabbit": {"rpc_conn_pool_size": 2}}
+    _, client = rig.start([rig.task(5, "server"), rig.task(6, "client", options=options)])
+    assert rig.perform(client, 2).done == 2
+
+
 @pytest.mark.parametrize("case", OSLO, ids="-".join)
 def test_a_slow_call_lives_as_long_as_its_heartbeats(rig: Rig, case: tuple[str, str, str]) -> None:
     rig.use(*case)

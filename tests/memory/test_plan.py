@@ -91,6 +91,15 @@ def test_a_dose_can_be_spread_out_in_time() -> None:
     assert [dose.client.task["schedule"]["pause_s"] for dose in cell.memory.doses] == [0.25, 0]
 
 
+def test_each_driver_has_the_options_of_its_own_group() -> None:
+    options = {"oslo_messaging_rabbit": {"rpc_conn_pool_size": 2}, "oslo_messaging_amqp": {"idle_timeout": 9}}
+    (cell,) = cells({"doses": {"call": {"options": options}}}, ROUTED)
+    assert cell.memory is not None
+    planned = cell.memory.doses[0].client.task["options"]
+    assert "oslo_messaging_rabbit" not in planned
+    assert planned["oslo_messaging_amqp"]["idle_timeout"] == 9
+
+
 def test_limits_of_a_dose_go_over_those_of_all() -> None:
     memory = {"doses": {"call": {"limits": {"heap": 99}}}, "limits": {"heap": 50, "blocks": 1}}
     (cell,) = cells(memory, LOOPED)

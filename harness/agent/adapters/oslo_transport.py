@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import oslo_messaging
 from oslo_config import cfg
 from oslo_messaging import opts as oslo_opts
+from oslo_messaging._drivers import base as drivers_base
 
 from harness.agent.task import TaskError
 
@@ -59,6 +60,8 @@ def known_options() -> frozenset[tuple[str, str]]:
             known.add((name, option.dest))
             for old in option.deprecated_opts:
                 known.add((old.group or name, (old.name or option.name).replace("-", "_")))
+    # The list has the connection pool's options under DEFAULT up to 15.x, where the rabbit driver never looked.
+    known.update(("oslo_messaging_rabbit", option.dest) for option in drivers_base.base_opts)
     return frozenset(known)
 
 
