@@ -22,8 +22,8 @@ from typing import IO, Any
 from harness.agent import attribution
 from harness.agent.reading import quiesced_reading
 from harness.errors import AgentFailure, BadInput
-from harness.memory.attribution import attribute, confirmed, growing_types, telling
-from harness.memory.backlog import another_round, without_backlog
+from harness.memory.attribution import TypeCounts, attribute, confirmed, growing_types, telling
+from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.result import Reading, RoleResult, judge_role
 from harness.model.memory import Limits, limits_of
 
@@ -97,8 +97,8 @@ def dose_callable(action: Callable[[], object], dose: CallableDose) -> tuple[Rol
         count = dose.count << level
         runs = [_readings(action, dose, count) for _ in range(dose.repetitions)]
         result = judge_role("client", runs, dose.limits)
-        if result.verdict.state == "leak":
-            result = _attributed(action, dose, count, result)
+        if result.verdict.state == "leak" or (dose.rest_s and growing(result)):
+            result = _confirmed(action, dose, count, result)
         if result.verdict.state != "inconclusive" or level >= dose.doublings:
             return result, level
         level += 1
@@ -118,29 +118,34 @@ def _give(action: Callable[[], object], dose: CallableDose, count: int, blocks: 
         print(json.dumps(reading), file=out, flush=True)
 
 
-def _attributed(action: Callable[[], object], dose: CallableDose, count: int, result: RoleResult) -> RoleResult:
-    """The result with what leaks in it; a leak that twice the dose does not show is open again."""
+def _confirmed(action: Callable[[], object], dose: CallableDose, count: int, result: RoleResult) -> RoleResult:
+    """The result without what drains at rest, and with what leaks; a leak that twice the dose does not show is open."""
     timeout_s = 2 * dose.timeout_s + 3 * dose.rest_s
     with _child(lambda out: _count_types(action, dose, 2 * count, result, out), timeout_s) as lines:
         told = list(lines)
-    counted, rests = [line for line in told if "types" in line], [line for line in told if "types" not in line]
+    counted, rests = [line for line in told if not line["rested"]], [line for line in told if line["rested"]]
     result = without_backlog(result, rests)
     if result.verdict.state != "leak":
         return result
-    types = [(float(line["operations"]), line["types"]) for line in counted]
-    grown = [str(one["type"]) for one in telling(growing_types(types))[:4]]
-    with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s) as lines:
+    types, rested_types = _types(counted), _types(rests)
+    grown = [str(one["type"]) for one in telling(growing_types(types, rested_types))[:4]]
+    with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s + dose.rest_s) as lines:
         traced = next(iter(lines))
     finding = attribute(
         result.verdict,
         dose_about="a call of the function under test",
         readings=counted,
         types=types,
+        rested_types=rested_types,
         holders=traced["holders"],
         traced=(float(count * 4), traced["sites"]),
         rests=rests,
     )
     return confirmed(result, finding)
+
+
+def _types(lines: list[Reading]) -> TypeCounts:
+    return [(float(line["operations"]), line["types"]) for line in lines]
 
 
 def _count_types(
@@ -154,14 +159,19 @@ def _count_types(
             action()
         if block < 0:
             continue
-        reading = quiesced_reading(dose.pause_s) | {"operations": (block + dose.warmup_blocks) * count}
-        print(json.dumps({**reading, "types": attribution.count_types()}), file=out, flush=True)
+        operations = (block + dose.warmup_blocks) * count
+        _tell_types(operations, dose.pause_s, out, rested=False)
         if dose.rest_s and block in (0, last):
             time.sleep(dose.rest_s)
-            rests.append(quiesced_reading(dose.pause_s) | {"operations": reading["operations"]})
-            print(json.dumps(rests[-1]), file=out, flush=True)
+            rests.append(_tell_types(operations, dose.pause_s, out, rested=True))
             if block == dose.blocks and another_round(result, rests):
                 last += dose.blocks
+
+
+def _tell_types(operations: int, pause_s: float, out: IO[str], *, rested: bool) -> Reading:
+    reading = quiesced_reading(pause_s) | {"operations": operations, "rested": rested}
+    print(json.dumps({**reading, "types": attribution.count_types()}), file=out, flush=True)
+    return reading
 
 
 def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: list[str], out: IO[str]) -> None:
@@ -171,6 +181,7 @@ def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: 
     before, _ = attribution.trace_growth(None)
     for _ in range(4 * count):
         action()
+    time.sleep(dose.rest_s)  # what drains is not what leaks
     _, sites = attribution.trace_growth(before)
     # What a process was forked with is left out of the collector's sight; only here does it matter who holds what.
     gc.unfreeze()

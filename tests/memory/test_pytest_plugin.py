@@ -40,6 +40,15 @@ def owe():
     OWED.append(Session())
 
 
+def leak_and_owe():
+    owe()
+    KEPT.append(Forgotten())
+
+
+class Forgotten:
+    pass
+
+
 def pay():
     while True:
         time.sleep(0.1)
@@ -65,6 +74,10 @@ def test_pool_that_fills(client_memory):
 
 def test_backlog_that_drains_at_rest(client_memory):
     client_memory(owe, rest_s=2.0, **FEW)
+
+
+def test_leak_beside_a_backlog(client_memory):
+    client_memory(leak_and_owe, rest_s=2.0, **FEW)
 
 
 def test_open_files(client_memory):
@@ -107,10 +120,11 @@ def run(directory: Path, *options: str) -> str:
 
 def test_what_leaks_fails_in_the_call_phase_and_what_does_not_passes(ended: tuple[Path, str]) -> None:
     directory, output = ended
-    assert "5 failed, 3 passed" in output, output
+    assert "6 failed, 3 passed" in output, output
     cases = {case.get("name"): case for case in ET.parse(directory / "junit.xml").getroot().iter("testcase")}
     assert {name for name, case in cases.items() if case.find("failure") is not None} == {
         "test_leaking",
+        "test_leak_beside_a_backlog",
         "test_open_files",
         "test_dying",
         "test_raising",
@@ -127,6 +141,7 @@ def test_the_failure_is_the_verdict_with_its_evidence(ended: tuple[Path, str]) -
     assert "one test_project.Session per operation" in output
     assert "test_project.KEPT" in output
     assert "allocated at" in output
+    assert "one test_project.Forgotten per operation" in output, "the backlog beside it is not what leaks"
     assert "one descriptor left open per operation" in output
     assert "the dosed process died (exit status 7)" in output
     assert "KeyError: 'nothing'" in output
