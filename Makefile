@@ -97,7 +97,7 @@ bench-memory-kinds: setup
 
 bench-memory-cycles: setup
 	$(CALIBRATE) --setting connect=20 --setting connect-object=20 --setting connect-native=20 \
-	  --setting connect-descriptor=20
+	  --setting connect-descriptor=20 --setting connect-thread=20
 
 bench-memory-rabbit bench-memory-amqp1: bench-memory-%: setup
 	$(CALIBRATE) --system $* --setting clean=20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["CallTimeout", "Failures", "RemoteFault", "WrongReply"]
+__all__ = ["CallTimeout", "Failures", "RemoteFault", "ReplyLost", "WrongReply"]
 
 #: More kinds than this are counted together; a table must not grow with the load.
 _MOST = 1000
@@ -16,6 +16,10 @@ class WrongReply(Exception):
 
 class CallTimeout(Exception):
     """No answer, or no outcome, in time (adapters of ours; client libraries have their own)."""
+
+
+class ReplyLost(Exception):
+    """No answer can come any more: the queue it would come by ended with its connection (adapters of ours)."""
 
 
 class RemoteFault(Exception):

@@ -55,6 +55,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("connect-object", "connect", 20, {"what": "objects", "per_operation": 1.0}, 2.0),
     Setting("connect-native", "connect", 20, {"what": "bytes", "per_operation": 1.0, "size": 100}),
     Setting("connect-descriptor", "connect", 10, {"what": "fds", "per_operation": 1.0}),
+    Setting("connect-thread", "connect", 10, {"what": "threads", "per_operation": 1.0}),
 )
 
 

@@ -15,7 +15,7 @@ import signal
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -144,7 +144,7 @@ def _confirmed(action: Callable[[], object], dose: CallableDose, count: int, res
     return confirmed(result, finding)
 
 
-def _types(lines: list[Reading]) -> TypeCounts:
+def _types(lines: Sequence[Reading]) -> TypeCounts:
     return [(float(line["operations"]), line["types"]) for line in lines]
 
 

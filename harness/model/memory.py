@@ -218,7 +218,7 @@ class DoseSpec(Frozen):
     targets: Whole = Field(default=1, ge=1, le=50_000, description="distinct topics, taken in turn")
     options: Options = Field(
         default_factory=dict,
-        description="oslo.config options by group, over the stack's; the group of another driver than the stack's is left out",
+        description="oslo.config options by group, over the stack's; that of another driver is left out",
     )
     limits: Limits = Field(default_factory=Limits, description="what counts as a leak in this dose")
     leak: LeakFault | None = Field(default=None, description="a leak made on purpose in the client")

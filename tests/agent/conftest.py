@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +15,7 @@ from harness.agent.records import Record, read_records
 from harness.bus.rabbitmq import RabbitmqBus
 from harness.bus.router.bus import RouterBus
 from harness.lab.agents import AgentHandle, AgentReport, build_agent_archive, in_parallel
+from harness.lab.conversation import Conversation
 from harness.lab.fleet import FleetHandle
 from harness.model.topology import Site
 from harness.plan.addresses import node_addresses, site_plans
@@ -87,6 +90,21 @@ class Rig:
                 self.lab, "host", name, python, self.archive, self.adapter, self.driver, env=self.stack.env
             )
         return self.fleets[use]
+
+    @contextlib.contextmanager
+    def relayed(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """A URL that leads to the bus through a relay, and what ends all connections that use it."""
+        url = urlsplit(self.urls[self.driver])
+        log = f"relay-{self.cases}"
+        process = self.lab.start("host", [self.lab.python, self.archive, "relay"], log=log)
+        talk = Conversation(log, process, log_tail=lambda: self.lab.log_text(log), unasked=lambda message: None)
+        port = talk.ask("open", 15.0, host=url.hostname, port=url.port or 5672)["port"]
+        credentials = url.netloc.rpartition("@")[0]
+        netloc = (f"{credentials}@" if credentials else "") + f"127.0.0.1:{port}"
+        try:
+            yield url._replace(netloc=netloc).geturl(), lambda: talk.ask("hangup", 15.0)
+        finally:
+            talk.end(2.0)
 
     def perform(self, client: AgentHandle, count: int) -> AgentReport:
         """Let a client perform so many operations, and its account."""

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import kombu
 
 from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
-from harness.agent.failures import CallTimeout
+from harness.agent.failures import CallTimeout, ReplyLost
 from harness.agent.records import NOBODY
 from harness.agent.task import CHURN
 
@@ -123,7 +123,7 @@ class _Sender:
             self._publish(body, exchange, key)
             return NOBODY
         with self._replies.expect(seq) as answer:
-            self._publish(body, exchange, key, reply_to=self._replies.name(), correlation_id=str(seq))
+            self._publish(body, exchange, key, reply_to=answer.reply_to, correlation_id=str(seq))
             peer: int = answer.agent(self._task, seq, payload)
             return peer
 
@@ -161,20 +161,27 @@ def _discard(connection: Any) -> None:
 
 
 class _Answer:
-    """What a call waits for."""
+    """What a call waits for, on the queue `reply_to`."""
 
-    def __init__(self) -> None:
-        self._arrived = threading.Event()
+    def __init__(self, reply_to: str) -> None:
+        self.reply_to = reply_to
+        self._ended = threading.Event()
         self._body: Any = None
 
     def put(self, body: Any) -> None:
         self._body = body
-        self._arrived.set()
+        self._ended.set()
+
+    def give_up(self) -> None:
+        """Its queue is gone, so there will be no answer."""
+        self._ended.set()
 
     def agent(self, task: Task, seq: int, payload: str) -> int:
-        """Wait for the answer; the agent that gave it. Raises CallTimeout, RemoteFault, WrongReply."""
-        if not self._arrived.wait(task.timeout_s):
+        """Wait for the answer; the agent that gave it. Raises CallTimeout, ReplyLost, RemoteFault, WrongReply."""
+        if not self._ended.wait(task.timeout_s):
             raise CallTimeout(f"no answer within {task.timeout_s:g} s")
+        if self._body is None:
+            raise ReplyLost("the connection was lost on which the answer would come")
         return answering_agent(self._body, task, seq, payload)
 
 
@@ -210,7 +217,9 @@ class _Replies:
     @contextlib.contextmanager
     def expect(self, seq: int) -> Any:
         """An answer to operation `seq`, from now on until the context ends."""
-        answer = self._waiting[str(seq)] = _Answer()
+        answer = self._waiting[str(seq)] = _Answer(self.name())
+        if answer.reply_to != self._name or not self._ready.is_set():
+            answer.give_up()
         try:
             yield answer
         finally:
@@ -238,6 +247,8 @@ class _Replies:
             self._stop.wait(0.5)
         finally:
             self._ready.clear()
+            for answer in list(self._waiting.values()):
+                answer.give_up()
 
     def _take(self, body: Any, message: Any) -> None:
         answer = self._waiting.get(message.properties.get("correlation_id", ""))

@@ -61,7 +61,7 @@ def known_options() -> frozenset[tuple[str, str]]:
             for old in option.deprecated_opts:
                 known.add((old.group or name, (old.name or option.name).replace("-", "_")))
     # The list has the connection pool's options under DEFAULT up to 15.x, where the rabbit driver never looked.
-    known.update(("oslo_messaging_rabbit", option.dest) for option in drivers_base.base_opts)
+    known.update(("oslo_messaging_rabbit", option.dest) for option in getattr(drivers_base, "base_opts", ()))
     return frozenset(known)
 
 
