@@ -11,7 +11,7 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 |         | [schedule], [count]: of this stretch |                                                                    |
 | quiesce | timeout_s: longest wait; [pause_s]   | quiesced: drained, in_flight, reading (harness.agent.reading)      |
 | inspect | what: "types", "trace" or            | inspected: types (count by type) / sites (growth since the last    |
-|         | "holders" with names: of types       | trace) / holders (chains by type); see harness.agent.attribution   |
+|         | "origins" with names: of types       | trace) / holders, allocated, grown; see harness.agent.attribution  |
 | report  | [final]: no record follows           | report: totals, failures (the table), records, lost_records        |
 | stop    |                                      | stopped; the process ends                                          |
 
@@ -153,8 +153,8 @@ class Agent:
 
         if what == "types":
             return {"type": "inspected", "types": attribution.count_types()}
-        if what == "holders":
-            return {"type": "inspected", "holders": attribution.holders(list(names or ()))}
+        if what == "origins":
+            return {"type": "inspected", **attribution.origins(list(names or ()))}
         if what != "trace":
             raise ValueError(f"nothing to inspect called {what!r}")
         attribution.start_tracing()

@@ -5,21 +5,45 @@ Used in a run of its own after a leak was found: tracing costs memory and time, 
 
 from __future__ import annotations
 
+import collections
+import ctypes
 import gc
 import sys
 import tracemalloc
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["count_types", "holders", "start_tracing", "trace_growth"]
+__all__ = ["count_types", "holders", "origins", "start_tracing", "trace_growth"]
 
 #: Frames kept per allocation: enough to see the client's own code under a library's.
 _FRAMES = 16
 #: How far a chain of referrers is followed, and how many objects of a type are asked.
 _DEPTH = 12
 _SAMPLES = 3
+
+#: What collects things and can grow for ever, and by how many items it must have grown to be told of.
+_LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
+    (dict, dict.__len__),
+    (set, set.__len__),
+    (list, list.__len__),
+    (collections.deque, collections.deque.__len__),
+)
+_CONTAINERS = tuple(kind for kind, _ in _LENGTHS)
+_GREW = 3
+#: Number of items of every container when tracing began, by identity.
+_sizes: dict[int, int] = {}
+
+# CPython 3.11 looks for the traceback of an object that has a managed dictionary where the object begins, not where its
+# memory does, and so never finds one; asked for by address, it is there. 3.12 finds it.
+_MANAGED_DICT = 1 << 4 if sys.version_info[:2] == (3, 11) else 0
+#: Bytes before such an object: its dictionary and values, and the collector's two words.
+_HEADERS = 4 * ctypes.sizeof(ctypes.c_void_p)
+if _MANAGED_DICT:
+    _TRACEBACK: Any = ctypes.pythonapi._PyTraceMalloc_GetTraceback
+    _TRACEBACK.restype = ctypes.py_object
+    _TRACEBACK.argtypes = [ctypes.c_uint, ctypes.c_size_t]
 
 _OUR_OWN = (__file__, tracemalloc.__file__)
 
@@ -38,13 +62,16 @@ def count_types() -> dict[str, int]:
 
 
 def start_tracing() -> None:
-    """Begin to record where memory is allocated."""
+    """Begin to record where memory is allocated, and note how large every container is."""
+    _sizes.clear()
+    _sizes.update({id(item): _length(item) for item in gc.get_objects() if isinstance(item, _CONTAINERS)})
     if not tracemalloc.is_tracing():
         tracemalloc.start(_FRAMES)
 
 
 def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[tracemalloc.Snapshot, list[Any]]:
-    """A snapshot, and what was allocated since the one before and still lives, the largest growth first.
+    """A snapshot, and what was allocated since the one before and still lives, the largest growth first: so many sites
+    by bytes, and as many by blocks.
 
     Each is {"bytes", "blocks", "frames": ["file:line", ...] innermost first}.
     """
@@ -54,16 +81,30 @@ def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[
     if before is None:
         return snapshot, []
     differences = [item for item in snapshot.compare_to(before, "traceback") if item.count_diff > 0]
-    differences.sort(key=lambda item: item.size_diff, reverse=True)
+    by_bytes = sorted(differences, key=lambda item: item.size_diff, reverse=True)
+    most = {id(item) for item in sorted(differences, key=lambda item: item.count_diff, reverse=True)[:limit]}
     sites = [
-        {
-            "bytes": item.size_diff,
-            "blocks": item.count_diff,
-            "frames": [f"{frame.filename}:{frame.lineno}" for frame in reversed(item.traceback)],
-        }
-        for item in differences[:limit]
+        {"bytes": item.size_diff, "blocks": item.count_diff, "frames": _frames(item.traceback)}
+        for rank, item in enumerate(by_bytes)
+        if rank < limit or id(item) in most
     ]
     return snapshot, sites
+
+
+def _frames(traceback: tracemalloc.Traceback) -> list[str]:
+    """Innermost first."""
+    return [f"{frame.filename}:{frame.lineno}" for frame in reversed(traceback)]
+
+
+def origins(names: list[str]) -> dict[str, Any]:
+    """Where objects of these types come from, and what has grown.
+
+    Keys: holders (chains of references by type: see `holders`), allocated (frames, innermost first, by type, of one
+    that was allocated since tracing began), grown (containers that have more items than when tracing began, the most
+    first: {"more": items, "chain": who holds it}).
+    """
+    with _no_collection():
+        return {"holders": _holders(names), "allocated": _allocated(names), "grown": _grown()}
 
 
 def holders(names: list[str]) -> dict[str, list[str]]:
@@ -89,7 +130,7 @@ def _no_collection() -> Iterator[None]:
 def _holders(names: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
-        every = [item for item in gc.get_objects() if _type_name(type(item)) == name]
+        every = _of_type(name)
         # Where objects hold each other in a chain, its head is the one that somebody else holds.
         held = {id(item) for item in gc.get_referents(*every)}
         heads = [item for item in every if id(item) not in held] or every
@@ -103,6 +144,48 @@ def _holders(names: list[str]) -> dict[str, list[str]]:
         found[name] = chains
         del sample
     return found
+
+
+def _of_type(name: str) -> list[Any]:
+    """Objects of a type; where allocations are traced only those made since then, if there are any: what leaks is
+    among them, and not what was there before."""
+    every = [item for item in gc.get_objects() if _type_name(type(item)) == name]
+    if not tracemalloc.is_tracing():
+        return every
+    return [item for item in every if _made_at(item)] or every
+
+
+def _allocated(names: list[str]) -> dict[str, list[str]]:
+    found = {name: next(filter(None, map(_made_at, reversed(_of_type(name)))), []) for name in names}
+    return {name: frames for name, frames in found.items() if frames}
+
+
+def _made_at(item: Any) -> list[str]:
+    """Where an object was allocated, innermost frame first; [] if that was before tracing began."""
+    traceback = tracemalloc.get_object_traceback(item)
+    if traceback is not None:
+        return _frames(traceback)
+    if _MANAGED_DICT and type(item).__flags__ & _MANAGED_DICT:
+        return [f"{name}:{line}" for name, line in _TRACEBACK(0, id(item) - _HEADERS) or ()]
+    return []
+
+
+def _length(item: Any) -> int:
+    """Number of items, whatever a subclass says."""
+    return next((length(item) for kind, length in _LENGTHS if isinstance(item, kind)), 0)
+
+
+def _grown() -> list[dict[str, Any]]:
+    grown = []
+    for item in gc.get_objects():
+        if isinstance(item, _CONTAINERS) and item is not _sizes and id(item) in _sizes:
+            more = _length(item) - _sizes[id(item)]
+            if more >= _GREW:
+                grown.append((more, item))
+    grown.sort(key=lambda one: one[0], reverse=True)
+    most = grown[:_SAMPLES]
+    ours = {id(grown), id(most), *map(id, grown)}
+    return [{"more": more, "chain": _chain(item, ours)} for more, item in most]
 
 
 def _type_name(kind: type) -> str:
@@ -119,11 +202,13 @@ def _chain(item: Any, ours: set[int]) -> str:
     parts = [_type_name(type(item))]
     seen = {id(item), *ours}
     here = item
+    step: tuple[str, Any, bool] | None
     for _ in range(_DEPTH):
         step = _holder(here, seen)
         if step is None:
             break
         label, here, final = step
+        step = None  # it refers to `here`, and would be taken for its holder
         if label != parts[-1]:
             parts.append(label)
         if final:

@@ -8,10 +8,12 @@ __all__ = ["CHURN_OF", "check_limits"]
 
 #: Cycles of client life the raw adapters have; oslo has those of the others that are not a raw client's own.
 CHURN_OF = {
-    "kombu": ("churn-connect", "churn-cast", "churn-link"),
+    "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
     "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
     "loopback": ("churn-connect",),
 }
+#: Cycles of what oslo.messaging does not show its users.
+RAW_CHURN = ("churn-link", "churn-declare", "churn-evented", "churn-blocking")
 _DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
 
 
@@ -31,7 +33,7 @@ def check_limits(task: Task) -> None:
 
 
 def _check_oslo(task: Task) -> None:
-    if task.pattern in ("churn-link", "churn-blocking"):
+    if task.pattern in RAW_CHURN:
         raise TaskError(f"pattern: oslo.messaging has no {task.pattern} of its own")
     if task.behaviour.ack and task.behaviour.ack != ("after" if task.pattern == "notify" else "before"):
         raise TaskError("behaviour.ack: oslo.messaging acknowledges RPC before and notifications after processing")

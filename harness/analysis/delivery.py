@@ -37,7 +37,12 @@ DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "due_ns", "received_ns")
 
 
 #: Patterns whose operations send no message to a server.
-_SILENT = frozenset({"churn-connect", "churn-topic", "churn-link", "churn-blocking", "churn-server", "churn-listener"})
+_SILENT = frozenset(
+    {
+        *("churn-connect", "churn-topic", "churn-link", "churn-declare", "churn-evented", "churn-blocking"),
+        *("churn-server", "churn-listener"),
+    }
+)
 #: An agent hands its records to the file once a second, and its death is noticed within as much again: what was sent
 #: to it so long before may have arrived and its record be lost with it, seconds.
 _UNWRITTEN_S = 3.0

@@ -192,7 +192,7 @@ class AgentHandle:
         return self.talk.ask("quiesce", timeout_s + 30.0, timeout_s=timeout_s, pause_s=pause_s)
 
     def inspect(self, what: str, timeout_s: float = 120.0, **arguments: Any) -> Mapping[str, Any]:
-        """Ask what its memory is made of: "types", "trace", or "holders" with `names`; see harness.agent.agent."""
+        """Ask what its memory is made of: "types", "trace", or "origins" with `names`; see harness.agent.agent."""
         return self.talk.ask("inspect", timeout_s, what=what, **arguments)
 
     def report(self, timeout_s: float = 30.0, *, final: bool = False) -> AgentReport:

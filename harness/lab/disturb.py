@@ -14,6 +14,7 @@ from harness.bus.restart import restart_component
 from harness.errors import AgentFailure
 from harness.lab.agents import AgentHandle
 from harness.lab.conversation import Conversation
+from harness.model.memory import KINDS
 from harness.plan.cell import CellPlan
 from harness.plan.memory import DosePlan
 
@@ -79,12 +80,16 @@ class Disturbance:
     happen: Callable[[], object] | None = None
     url: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def _may_fail(self) -> bool:
+        return KINDS[self.dose.kind].fails or self.dose.kind in ("timeout", "cast-nobody")
+
     def perform(self, client: AgentHandle, count: int) -> None:
         """Perform so many operations and wait for their end. Raises NeverEnded, and AgentFailure if the client dies."""
         task = self.dose.client.task
         if self.happen is None:
             longest_s = self.dose.timeout_s + float(task["schedule"]["pause_s"])
-            self._go(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2))
+            self._go(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2), patience_s=2 * longest_s)
             return
         transports = int(task.get("transports", 1))
         for _ in range(count // transports):
@@ -102,8 +107,13 @@ class Disturbance:
             if time.monotonic() > deadline:
                 raise NeverEnded(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
 
-    def _go(self, client: AgentHandle, count: int, timeout_s: float) -> None:
+    def _go(self, client: AgentHandle, count: int, timeout_s: float, patience_s: float | None = None) -> None:
+        """Perform so many operations; where none has ever succeeded after the time given, give up."""
         client.go(time.monotonic(), count=count)
+        if patience_s is not None and not self._may_fail and not client.wait_finished(10.0 + patience_s):
+            report = client.report()
+            if not report.done:
+                raise NeverEnded(f"no operation succeeded in {10.0 + patience_s:.0f} s", where=client.name)
         if not client.wait_finished(timeout_s):
             raise NeverEnded(f"{count} operations did not end within {timeout_s:.0f} s", where=client.name)
 

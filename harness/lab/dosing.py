@@ -23,6 +23,7 @@ from harness.lab.disturb import Disturbance, Lockstep, NeverEnded, make_disturba
 from harness.lab.guard import LinkGuard
 from harness.lab.observer import Observer
 from harness.links.protocol import LinkShaper
+from harness.memory.attribution import Traced
 from harness.plan.cell import AgentPlan, CellPlan
 from harness.plan.memory import DosePlan, MemoryPlan
 from harness.runtime.protocol import Runtime
@@ -70,6 +71,7 @@ class Taken:
     """What one set of fresh processes gave: readings by role, and how operations ended.
 
     Attributes:
+        traced: by role, where allocations were traced.
         types, rested_types: (operations, count by type) by role, at every reading and after each rest.
         trouble: why the dose was not given to the end, "" if it was.
         seconds: how long it took.
@@ -80,8 +82,7 @@ class Taken:
     failed: Counter[str] = field(default_factory=Counter)
     types: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
     rested_types: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
-    sites: dict[str, tuple[float, list[Any]]] = field(default_factory=dict)
-    holders: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    traced: dict[str, Traced] = field(default_factory=dict)
     rests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     trouble: str = ""
     seconds: float = 0.0
@@ -300,8 +301,11 @@ class _Set:
         if asked.drain:
             self._pass("for what drains to be gone")
         for role, wanted in asked.holders.items():
-            taken.sites[role] = (float(self.count * blocks), list(agents[role].inspect("trace")["sites"]))
-            taken.holders[role] = agents[role].inspect("holders", names=list(wanted))["holders"]
+            sites = agents[role].inspect("trace")["sites"]
+            told = agents[role].inspect("origins", names=list(wanted))
+            taken.traced[role] = Traced(
+                float(self.count * blocks), sites, told["holders"], told["allocated"], told["grown"]
+            )
 
     def _pass(self, why: str) -> None:
         """Rest for longer than the client's time-outs."""

@@ -24,7 +24,7 @@ from harness.errors import AgentFailure
 from harness.lab.disturb import Lockstep
 from harness.lab.dosing import ENVIRONMENT, Asked, Dosing, MemoryBench, Rests, Taken
 from harness.lab.observer import Observer
-from harness.memory.attribution import TypeCounts, attribute, confirmed, growing_types, telling
+from harness.memory.attribution import Traced, TypeCounts, attribute, confirmed, growing_types, telling
 from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.host_calibration import read_calibration
 from harness.memory.result import DoseResult, MemoryResult, RoleResult, judge_role, worst
@@ -170,8 +170,7 @@ class _Doses:
                 readings=counted.readings[role.role],
                 types=counted.types[role.role],
                 rested_types=counted.rested_types[role.role],
-                holders=traced.holders.get(role.role, {}),
-                traced=traced.sites.get(role.role, (1.0, [])),
+                traced=traced.traced.get(role.role, Traced()),
                 rests=counted.rests.get(role.role, ()),
                 untraced=untraced,
             )

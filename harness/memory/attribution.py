@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.analysis.leak import Verdict
@@ -12,14 +12,37 @@ from harness.analysis.theilsen import theil_sen
 from harness.memory.backlog import LASTING, at_rest, last_round, slope
 from harness.memory.result import Attribution, Reading, RoleResult
 
-__all__ = ["TypeCounts", "attribute", "confirmed", "growing_types", "telling"]
+__all__ = ["Traced", "TypeCounts", "attribute", "confirmed", "growing_types", "telling"]
 
 #: (operations, number of objects by type) at some readings of one process.
 TypeCounts = Sequence[tuple[float, Mapping[str, int]]]
 
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a process told whose allocations were traced; keys and forms as harness.agent.attribution has them.
+
+    Attributes:
+        operations: performed while tracing.
+        sites: where what still lives was allocated: {"bytes", "blocks", "frames"}.
+        holders: chains of references by type.
+        allocated: frames by type, of one object of each.
+        grown: containers with more items than before: {"more", "chain"}.
+    """
+
+    operations: float = 1.0
+    sites: Sequence[Mapping[str, Any]] = ()
+    holders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    allocated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    grown: Sequence[Mapping[str, Any]] = ()
+
+
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
 _MOST = 12
+#: A container that gains fewer items than this per operation is not where they are kept.
+_KEPT = 0.1
+_MADE_OF = ("_thread.", "collections.", "contextlib.", "functools.", "threading.", "weakref.")
 _LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
 #: Where a path becomes telling: what is before it differs from machine to machine.
 _OURS = re.compile(r"/harness/(memory/forked|agent/(client|server|load|agent))\.py:")
@@ -32,8 +55,7 @@ def attribute(
     dose_about: str,
     readings: Sequence[Reading],
     types: TypeCounts,
-    holders: Mapping[str, Sequence[str]],
-    traced: tuple[float, Sequence[Mapping[str, Any]]],
+    traced: Traced,
     rests: Sequence[Reading] = (),
     rested_types: TypeCounts = (),
     untraced: str = "",
@@ -45,36 +67,37 @@ def attribute(
         dose_about: one operation in words.
         readings: of a process given twice the dose.
         types: at each of its readings.
-        holders: chains of references by type.
-        traced: (operations, allocation sites) of a process whose allocations were traced.
+        traced: of a process whose allocations were traced.
         rests: readings of the first process after long rests, before and after its rounds of blocks; () if it had none.
         rested_types: at each of these.
         untraced: why allocations were not traced, "" if they were.
     """
     last = last_round(readings, rests)
     confirmed = {growth.metric: slope(last, growth.metric) for growth in verdict.leaking}
-    lasting = any(confirmed[growth.metric] >= LASTING * growth.per_op for growth in verdict.leaking)
+    late = last[len(last) // 2 :]
+    lasting = any(
+        confirmed[g.metric] >= LASTING * g.per_op and slope(late, g.metric) > g.delta for g in verdict.leaking
+    )
     left = {growth.metric: at_rest(rests, growth.metric) for growth in verdict.leaking}
     rested = {metric: figure for metric, figure in left.items() if figure is not None}
     more = growing_types(types, rested_types)
-    operations, found = traced
     sites = tuple(
         {
-            "bytes_per_op": site["bytes"] / operations,
-            "blocks_per_op": site["blocks"] / operations,
+            "bytes_per_op": site["bytes"] / traced.operations,
+            "blocks_per_op": site["blocks"] / traced.operations,
             "frames": _told_frames([str(frame) for frame in site["frames"]]),
         }
-        for site in found
+        for site in traced.sites
     )
     origin = _origin(verdict, sites)
-    sentences = _sentences(verdict, origin, dose_about, more, holders, sites)
+    sentences = _sentences(verdict, origin, dose_about, more, traced, sites)
     if untraced:
         sentences.append(f"where it is allocated and who holds it was not found out: {untraced}")
     return Attribution(
         origin=origin,
         sentences=tuple(sentences),
         types=tuple(more),
-        holders={name: list(chains) for name, chains in holders.items()},
+        holders={name: list(chains) for name, chains in traced.holders.items()},
         sites=sites,
         confirmed=confirmed,
         lasting=lasting,
@@ -116,8 +139,9 @@ def growing_types(types: TypeCounts, rested: TypeCounts = ()) -> list[dict[str, 
 
 
 def telling(types: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Growing types, the telling ones first: classes of a library before the dicts and lists they are made of."""
-    return sorted(types, key=lambda one: "." not in one["type"])
+    """Growing types, the telling ones first: classes of a library before the locks and deques of the standard library,
+    and those before the dicts and lists that all are made of."""
+    return sorted(types, key=lambda one: 2 if "." not in one["type"] else int(one["type"].startswith(_MADE_OF)))
 
 
 def _origin(verdict: Verdict, sites: Sequence[Mapping[str, Any]]) -> str:
@@ -136,22 +160,31 @@ def _sentences(
     origin: str,
     about: str,
     types: Sequence[Mapping[str, Any]],
-    holders: Mapping[str, Sequence[str]],
+    traced: Traced,
     sites: Sequence[Mapping[str, Any]],
 ) -> list[str]:
     found = []
-    site = _place(sites[0]) if sites else ""
     if origin == "python" and types:
         told = telling(types)[:4]
         for one in told:
-            chains = holders.get(one["type"], ())
+            chains = traced.holders.get(one["type"], ())
             held = f", held by {_held(chains[0])}" if chains and " <- " in chains[0] else ""
-            at = f", allocated at {site}" if site and one is told[0] else ""
+            frames = _told_frames([str(frame) for frame in traced.allocated.get(one["type"], ())])
+            if not frames and one is told[0] and sites:
+                frames = sites[0]["frames"]
+            at = f", allocated at {_place(frames)}" if frames else ""
             found.append(f"{_often(one['per_op'])} {one['type']} per operation ({about}){held}{at}")
     elif origin == "python":
+        # Such objects are small: of blocks that leak, the site that has most of them is where.
+        by = "blocks_per_op" if any(growth.metric == "blocks" for growth in verdict.leaking) else "bytes_per_op"
+        site = _place(max(sites, key=lambda one: float(one[by]))["frames"]) if sites else ""
         found.append(
             f"objects the collector does not track (strings, bytes, numbers), allocated at {site or 'unknown'}"
         )
+        for one in traced.grown[:2]:
+            more = one["more"] / traced.operations
+            if more >= _KEPT:
+                found.append(f"{_often(more)} item per operation ({about}) kept in {_kept(str(one['chain']))}")
     elif origin == "native":
         growth = next(g for g in verdict.leaking if g.metric in ("heap", "anonymous"))
         blocks = verdict.growths["blocks"].per_op if "blocks" in verdict.growths else 0.0
@@ -181,8 +214,13 @@ def _held(chain: str) -> str:
     return chain.split(" <- ", 1)[1]
 
 
-def _place(site: Mapping[str, Any]) -> str:
-    frames = [str(frame) for frame in site["frames"]]
+def _kept(chain: str) -> str:
+    """A container's chain, told from what it is to who holds it."""
+    kind, _, holder = chain.partition(" <- ")
+    return f"a {kind} held by {holder}" if holder else f"a {kind}"
+
+
+def _place(frames: Sequence[str]) -> str:
     if not frames:
         return ""
     # The innermost frame allocates; the first one that is not the standard library's says whose code it is.

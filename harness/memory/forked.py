@@ -22,7 +22,7 @@ from typing import IO, Any
 from harness.agent import attribution
 from harness.agent.reading import quiesced_reading
 from harness.errors import AgentFailure, BadInput
-from harness.memory.attribution import TypeCounts, attribute, confirmed, growing_types, telling
+from harness.memory.attribution import Traced, TypeCounts, attribute, confirmed, growing_types, telling
 from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.result import Reading, RoleResult, judge_role
 from harness.model.memory import Limits, limits_of
@@ -130,15 +130,14 @@ def _confirmed(action: Callable[[], object], dose: CallableDose, count: int, res
     types, rested_types = _types(counted), _types(rests)
     grown = [str(one["type"]) for one in telling(growing_types(types, rested_types))[:4]]
     with _child(lambda out: _trace(action, dose, count, grown, out), dose.timeout_s + dose.rest_s) as lines:
-        traced = next(iter(lines))
+        traced = Traced(**next(iter(lines)))
     finding = attribute(
         result.verdict,
         dose_about="a call of the function under test",
         readings=counted,
         types=types,
         rested_types=rested_types,
-        holders=traced["holders"],
-        traced=(float(count * 4), traced["sites"]),
+        traced=traced,
         rests=rests,
     )
     return confirmed(result, finding)
@@ -185,7 +184,8 @@ def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: 
     _, sites = attribution.trace_growth(before)
     # What a process was forked with is left out of the collector's sight; only here does it matter who holds what.
     gc.unfreeze()
-    print(json.dumps({"sites": sites, "holders": attribution.holders(names)}), file=out, flush=True)
+    told = {"operations": 4 * count, "sites": sites, **attribution.origins(names)}
+    print(json.dumps(told), file=out, flush=True)
 
 
 @contextlib.contextmanager

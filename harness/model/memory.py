@@ -47,6 +47,8 @@ DoseKind = Literal[
     "transport",
     "connect",
     "link",
+    "declare",
+    "evented",
     "server",
     "listener",
     "blocking",
@@ -133,6 +135,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "transport": Kind("churn-transport", True, True, 20, 1, 10.0, "", "a transport made, one call, closed"),
         "connect": Kind("churn-connect", False, True, 20, 1, 10.0, "", "a connection made and closed"),
         "link": Kind("churn-link", False, True, 50, 1, 10.0, "", "a channel or a pair of links opened and closed"),
+        "declare": Kind("churn-declare", False, True, 200, 1, 10.0, "", "a queue nobody has named before declared"),
+        "evented": Kind(
+            "churn-evented", False, True, 10, 1, 10.0, "", "a connection of an event loop cut off and given up"
+        ),
         "server": Kind("churn-server", False, True, 20, 1, 10.0, "", "an RPC server started and stopped"),
         "listener": Kind("churn-listener", False, True, 20, 1, 10.0, "", "a listener started and stopped"),
         "blocking": Kind("churn-blocking", False, True, 20, 1, 10.0, "", "a blocking connection made and closed"),
@@ -156,7 +162,7 @@ CHURN_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("churn-connect", "churn-transport", "churn-cast", "churn-client", "churn-topic"),
             *("churn-server", "churn-listener"),
         ),
-        "kombu": ("churn-connect", "churn-cast", "churn-link"),
+        "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
         "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
         "loopback": ("churn-connect",),
     }

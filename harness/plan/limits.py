@@ -41,9 +41,8 @@ _OF_LOAD: Mapping[str, At] = {"duration_s": ("load", "duration"), "warmup_s": ("
 _WITHOUT_BUS = ("loopback",)
 
 
-def adapter_fault(workload: str, adapter: str, stack: StackSpec, bus_kind: str) -> Fault | None:
-    """Why a workload cannot use that client library; None if it can."""
-    at = ("workloads", workload, "adapter")
+def adapter_fault(at: At, adapter: str, stack: StackSpec, bus_kind: str) -> Fault | None:
+    """Why a workload or a dose cannot use that client library, asked for there; None if it can."""
     if adapter not in stack.adapters:
         what = f"stack {stack.name!r} has no adapter {adapter!r}"
         return Fault(at, what, f"one of: {', '.join(stack.adapters)}", nearest(adapter, stack.adapters))

@@ -29,7 +29,7 @@ from harness.plan.cell import (
 )
 from harness.plan.limits import adapter_fault, stall_faults, task_fault
 from harness.plan.links import directed_links
-from harness.plan.memory import MemoryPlan, Place, dose_agents, dose_faults, plan_memory
+from harness.plan.memory import Library, MemoryPlan, Place, dose_agents, dose_faults, plan_memory
 from harness.plan.process_events import expand_process_events, process_event_faults, targets_of
 from harness.plan.routes import Distances, attach, message_path, one_way, reached_servers
 from harness.plan.seats import Seat, seats_of
@@ -183,9 +183,14 @@ class _Builder:
                 self.faults.append(Fault(("memory", key), what, "links in both directions"))
                 return None
             places.append(Place(site, name, component))
-        stack = self.stacks[self.spec.uses()[name].stack]
-        self.faults += dose_faults(spec, places[0], stack)
-        return plan_memory(spec, places[0], places[1], stack, self.seed)
+        use = self.spec.uses()[name]
+        stack = self.stacks[use.stack]
+        library = Library(stack, use.adapter or stack.adapters[0])
+        if (fault := adapter_fault(("memory", "doses"), library.adapter, stack, use.bus.kind)) is not None:
+            self.faults.append(fault)
+            return None
+        self.faults += dose_faults(spec, places[0], library)
+        return plan_memory(spec, places[0], places[1], library, self.seed)
 
     def changes(self) -> tuple[LinkChange, ...]:
         """What happens to the links during the load."""
@@ -359,7 +364,7 @@ class _Builder:
         stack = self.stacks[use.stack]
         adapter = spec.adapter or use.adapter or stack.adapters[0]
         self.faults += stall_faults(workload, spec, self.scenario.load)
-        if (fault := adapter_fault(workload, adapter, stack, use.bus.kind)) is not None:
+        if (fault := adapter_fault(("workloads", workload, "adapter"), adapter, stack, use.bus.kind)) is not None:
             self.faults.append(fault)
             return None
         seats = self.seats[workload]

@@ -41,6 +41,8 @@ _OPERATIONS = {
     "churn-client": "a call by a new client",
     "churn-topic": "a cast to a new topic",
     "churn-link": "opening and closing a link",
+    "churn-declare": "declaring a new queue",
+    "churn-evented": "a connection of an event loop given up",
     "churn-blocking": "a blocking connection made and closed",
     "churn-server": "starting and stopping a server",
     "churn-listener": "starting and stopping a listener",

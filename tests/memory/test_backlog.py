@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.analysis.leak import Series, conclude
-from harness.memory.attribution import attribute, confirmed, growing_types
+from harness.memory.attribution import Traced, attribute, confirmed, growing_types
 from harness.memory.backlog import another_round, growing, without_backlog
 from harness.memory.result import RoleResult
 
@@ -132,13 +132,59 @@ def test_a_leak_lasts_if_the_last_round_shows_it() -> None:
         dose_about="a call",
         readings=readings,
         types=(),
-        holders={},
-        traced=(1.0, ()),
+        traced=Traced(),
         rests=rested,
     )
     assert finding.confirmed["blocks"] == 0.5
     assert finding.rested == {"blocks": 0.5, "heap": 10.0}
     assert confirmed(leaking, finding).verdict.state == "inconclusive"
+
+
+def found(traced: Traced, types: list[tuple[float, dict[str, int]]], metric: str = "blocks") -> list[str]:
+    """The sentences on a client that leaks one of them per operation."""
+    series = [Series(BLOCKS, tuple(1000 + at for at in BLOCKS)) for _ in range(3)]
+    verdict = conclude({metric: series}, {metric: 0.1})
+    readings = [{"operations": at, metric: 1000 + at} for at in BLOCKS]
+    finding = attribute(verdict, dose_about="a call", readings=readings, types=types, traced=traced)
+    assert finding.lasting
+    return list(finding.sentences)
+
+
+def test_each_type_is_told_with_who_holds_it_and_where_it_was_allocated() -> None:
+    types = [(at, {"a.Leaky": int(at), "weakref.ReferenceType": int(3 * at)}) for at in BLOCKS]
+    traced = Traced(
+        operations=100.0,
+        sites=[{"bytes": 1e6, "blocks": 100, "frames": ["/x/site-packages/b.py:7"]}],
+        holders={"a.Leaky": ["a.Leaky <- a list of 9 <- module a.KEPT"]},
+        allocated={"a.Leaky": ["/x/site-packages/a.py:3"], "weakref.ReferenceType": ["/y/python3.11/weakref.py:5"]},
+    )
+    assert found(traced, types) == [
+        "one a.Leaky per operation (a call), held by a list of 9 <- module a.KEPT, allocated at site-packages/a.py:3",
+        "3 weakref.ReferenceType per operation (a call), allocated at python3.11/weakref.py:5",
+    ]
+
+
+def test_of_objects_the_collector_does_not_track_the_container_is_told() -> None:
+    traced = Traced(
+        operations=100.0,
+        sites=[
+            {"bytes": 4096, "blocks": 1, "frames": ["/x/site-packages/k/common.py:137"]},
+            {"bytes": 3200, "blocks": 100, "frames": ["/x/site-packages/k/common.py:122"]},
+        ],
+        grown=[{"more": 100, "chain": "set <- k.Connection.declared <- module app.C"}, {"more": 4, "chain": "dict"}],
+    )
+    assert found(traced, []) == [
+        "objects the collector does not track (strings, bytes, numbers), allocated at site-packages/k/common.py:122",
+        "one item per operation (a call) kept in a set held by k.Connection.declared <- module app.C",
+    ]
+
+
+def test_growth_that_ends_while_the_dose_is_doubled_is_left_open() -> None:
+    leaking = role(2.0, 2.0, 2.1)
+    ending = [{"operations": at, "blocks": 2.0 * min(at, 1400.0)} for at in BLOCKS]
+    finding = attribute(leaking.verdict, dose_about="a call", readings=ending, types=(), traced=Traced())
+    assert finding.confirmed["blocks"] > 1.0
+    assert not finding.lasting
 
 
 def counted(leaky: float, backlog: float, until: float = 1600.0) -> list[tuple[float, dict[str, int]]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
-from harness.agent.attribution import holders
+import pytest
+
+from harness.agent.attribution import holders, origins, start_tracing
 from harness.memory.attribution import telling
 
 
@@ -62,6 +66,60 @@ def test_an_attribute_of_an_object_is_named_up_to_its_module() -> None:
     POOL.idle += [Pooled() for _ in range(3)]
     chains = holders([f"{__name__}.Pooled"])[f"{__name__}.Pooled"]
     assert chains == [f"{__name__}.Pooled <- a list of 3 <- {__name__}.Pool.idle <- module {__name__}.POOL"]
+
+
+class Tupled:
+    """Held in a tuple of a dictionary, as an event loop holds callbacks and their arguments."""
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.readers: dict[int, tuple[Any, ...]] = {}
+
+
+LOOP = Loop()
+
+
+def test_a_chain_goes_on_through_a_tuple() -> None:
+    LOOP.readers.update({number: (Tupled(), number) for number in range(4)})
+    (chain,) = holders([f"{__name__}.Tupled"])[f"{__name__}.Tupled"]
+    loop = f"{__name__}.Loop.readers <- module {__name__}.LOOP"
+    assert chain == f"{__name__}.Tupled <- a tuple of 2 <- a dict of 4 <- {loop}"
+
+
+NAMES: set[str] = set()
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    start_tracing()
+    yield
+    tracemalloc.stop()
+
+
+def test_containers_that_grow_are_found_and_those_that_came_later_are_not(traced: None) -> None:
+    NAMES.update(f"name-{number}" for number in range(1000))
+    later = [str(number) for number in range(2000)]
+    found = origins([])["grown"]
+    assert found[0] == {"more": 1000, "chain": f"set <- module {__name__}.NAMES"}
+    assert not any(one["more"] == len(later) for one in found)
+
+
+class Counted:
+    """Some were there before tracing began, held elsewhere."""
+
+
+def test_of_a_type_those_made_while_tracing_are_asked(request: pytest.FixtureRequest) -> None:
+    POOL.idle[:] = [Counted() for _ in range(3)]
+    request.getfixturevalue("traced")
+    KEPT.update({number: Counted() for number in range(5)})
+    name = f"{__name__}.Counted"
+    found = origins([name])
+    assert found["holders"][name] == [f"{name} <- a dict of 5 <- module {__name__}.KEPT"]
+    assert found["allocated"][name][0].startswith(f"{__file__}:")
+
+
+KEPT: dict[int, Counted] = {}
 
 
 def test_what_a_collection_ends_meanwhile_does_no_harm() -> None:

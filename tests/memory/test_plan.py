@@ -57,7 +57,7 @@ def test_all_that_a_system_can_be_given() -> None:
     assert not {"reconnect", "listener"} & {dose.name for dose in looped.doses}
     assert {dose.name for dose in routed.doses} == {
         name for name, kind in KINDS.items() if kind.event not in SHARED_EVENTS
-    } - {"link", "blocking", "blocking-refused", "blocking-dropped", "blocking-silent"}
+    } - {"link", "declare", "evented", "blocking", "blocking-refused", "blocking-dropped", "blocking-silent"}
     assert not routed.doses[[dose.name for dose in routed.doses].index("refused")].client.task["connected"]
 
 
@@ -89,6 +89,16 @@ def test_a_dose_can_be_spread_out_in_time() -> None:
     (cell,) = cells({"doses": {"slow": {"kind": "cast", "pause": "250ms"}, "cast": None}}, LOOPED)
     assert cell.memory is not None
     assert [dose.client.task["schedule"]["pause_s"] for dose in cell.memory.doses] == [0.25, 0]
+
+
+def test_doses_are_given_through_the_adapter_of_the_system() -> None:
+    rabbit = {"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "oslo-14.7.3-rabbit"}
+    (cell,) = cells({"doses": ["call", "link"]}, {**rabbit, "adapter": "kombu"})
+    assert cell.memory is not None
+    assert {dose.client.task["adapter"] for dose in cell.memory.doses} == {"kombu"}
+    assert {dose.server.adapter for dose in cell.memory.doses if dose.server} == {"kombu"}
+    with pytest.raises(BadFile, match="has no adapter 'proton'"):
+        cells({"doses": ["call"]}, {**rabbit, "adapter": "proton"})
 
 
 def test_each_driver_has_the_options_of_its_own_group() -> None:

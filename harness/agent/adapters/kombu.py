@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import kombu
+from kombu.asynchronous import Hub
+from kombu.common import maybe_declare
 
 from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
 from harness.agent.failures import CallTimeout, ReplyLost
@@ -64,29 +66,52 @@ def _fanout(topic: str) -> Any:
     return kombu.Exchange(f"{topic}_fanout", type="fanout", durable=False, auto_delete=True)
 
 
+#: How long the broker keeps a queue that was declared and is not used, milliseconds.
+_EXPIRES_MS = 3000
+
+
 class _ChurnSender:
-    """Connects and disconnects, with or without a cast nobody takes; or opens and closes channels of one connection."""
+    """Connects and disconnects, with or without a cast nobody takes; opens and closes channels, or declares queues, of
+    one connection; or has connections of an event loop cut off."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._standing: Any = None
+        self._hub = Hub() if task.pattern == "churn-evented" else None
 
     def warm_up(self) -> bool:
-        if self._task.pattern == "churn-link":
+        if self._task.pattern in ("churn-link", "churn-declare"):
             self._standing = _connect(self._task)
         return self._standing is not None
 
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        if self._standing is not None:
+        if self._task.pattern == "churn-evented":
+            self._give_up(_connect(self._task))
+        elif self._task.pattern == "churn-declare":
+            name = f"{self._task.topics[target].topic}-{seq}"
+            queue = kombu.Queue(name, durable=True, queue_arguments={"x-expires": _EXPIRES_MS})
+            maybe_declare(queue, self._standing.default_channel)
+        elif self._standing is not None:
             self._standing.channel().close()
-            return NOBODY
+        else:
+            self._connect_and_close(seq, payload)
+        return NOBODY
+
+    def _give_up(self, connection: Any) -> None:
+        """What a consumer with an event loop does when its connection is cut off under it (celery's workers do)."""
+        connection.register_with_event_loop(self._hub)
+        connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):  # whatever the library makes of it
+            connection.drain_events(timeout=0.1)
+        connection.collect()
+
+    def _connect_and_close(self, seq: int, payload: str) -> None:
         with _connect(self._task) as connection:
             channel = connection.channel()
             if self._task.pattern == "churn-cast":
                 producer = kombu.Producer(channel, serializer="json")
                 exchange = _exchange(self._task)
                 producer.publish(payload, exchange=exchange, routing_key=f"nobody-{seq}", declare=[exchange])
-        return NOBODY
 
     def close(self) -> None:
         if self._standing is not None:
