@@ -44,6 +44,7 @@ _GROUPS = (
 )
 #: The library each adapter needs.
 _LIBRARIES: Mapping[str, Adapter] = {"oslo-messaging": "oslo", "kombu": "kombu", "python-qpid-proton": "proton"}
+_MINOR = re.compile(r"(?<![\d.])3\.(\d{1,2})(?!\d)")
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
 
@@ -152,6 +153,12 @@ class StackSpec(Frozen):
     def packages(self) -> Mapping[str, tuple[str, ...]]:
         """What is installed: lines of a file by the installer's option that takes it."""
         return {"constraints": self.constraints, "overrides": self.overrides, "requirements": self.requirements}
+
+    @property
+    def python_version(self) -> tuple[int, int] | None:
+        """(3, minor) of the Python asked for, by version or by its interpreter's path; None if neither says."""
+        found = _MINOR.search(self.python or "")
+        return (3, int(found[1])) if found else None
 
     def version_of(self, package: str) -> str | None:
         """The version this stack pins a package to, None if it does not name the package (or names it by URL)."""

@@ -119,7 +119,7 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, library: Library
                 event=kind.event,
                 client=_agent(index, "client", name, dose, kind, client, library, own),
                 server=_agent(index + 1, "server", name, dose, kind, server, library, own) if kind.served else None,
-                limits=limits_of(dose.plan_kind(name), spec.limits, dose.limits),
+                limits=limits_of(dose.plan_kind(name), spec.limits, dose.limits, python=library.stack.python_version),
                 timeout_s=dose.timeout or kind.timeout_s,
             )
         )

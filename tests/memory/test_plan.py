@@ -118,6 +118,17 @@ def test_limits_of_a_dose_go_over_those_of_all() -> None:
     assert (limits["heap"], limits["blocks"], limits["anonymous"]) == (99, 1, 100)
 
 
+@pytest.mark.parametrize(
+    ("python", "limit"), [("3.8", 1.0), ("/opt/python/3.10.13/bin/python3", 1.0), ("3.11.7", 0.5), ("/usr/bin/py", 0.5)]
+)
+def test_cycles_of_pythons_that_make_caches_as_they_go_have_a_limit_above_these(python: str, limit: float) -> None:
+    stack = {"requirements": ["kombu==5.7.0"], "driver": "rabbit", "python": python}
+    system = {"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "old"}
+    (cell,) = cells({"doses": ["connect", "call"]}, system, stacks={"old": stack})
+    assert cell.memory is not None
+    assert [dose.limits["blocks"] for dose in cell.memory.doses] == [limit, 0.1]
+
+
 def test_load_and_memory_of_one_scenario_are_cells_of_their_own() -> None:
     workload = {"pattern": "rpc-call", "clients": "edge", "servers": "core", "rate": "5/s"}
     found = cells({"doses": {"call": 100}}, LOOPED, workloads={"w": workload}, repetitions=2)

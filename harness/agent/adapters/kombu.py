@@ -11,6 +11,7 @@ import contextlib
 import queue
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -100,7 +101,7 @@ class _ChurnSender:
     def _give_up(self, connection: Any) -> None:
         """What a consumer with an event loop does when its connection is cut off under it (celery's workers do)."""
         connection.register_with_event_loop(self._hub)
-        connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
+        _cut_off(connection.connection.transport.sock)
         with contextlib.suppress(Exception):  # whatever the library makes of it
             connection.drain_events(timeout=0.1)
         connection.collect()
@@ -116,6 +117,16 @@ class _ChurnSender:
     def close(self) -> None:
         if self._standing is not None:
             _discard(self._standing)
+
+
+def _cut_off(end: socket.socket, most_s: float = 1.0) -> None:
+    """End a connection, and wait until the peer has ended it as well: it is then no connection any more."""
+    deadline = time.monotonic() + most_s
+    end.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        while time.monotonic() < deadline:
+            end.getpeername()
+            time.sleep(0.005)
 
 
 class _Sender:
