@@ -188,7 +188,7 @@ _CYCLE = {"blocks": 0.5, "heap": 50.0, "anonymous": 2048.0, "fds": 0.05, "thread
 
 #: CPython 3.8 to 3.10 gives every function a cache when it has been called 1,024 times: two blocks. Cycles are given in
 #: dozens, so functions come to theirs all along: 0.65 blocks per reconnect of a client that leaks nothing, measured.
-_CYCLE_CACHES = 1.0
+_CYCLE_CACHES = 0.8
 
 
 def limits_of(kind: str, *overrides: Limits, python: tuple[int, int] | None = None) -> dict[str, float]:
