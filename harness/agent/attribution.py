@@ -62,11 +62,12 @@ def count_types() -> dict[str, int]:
 
 
 def start_tracing() -> None:
-    """Begin to record where memory is allocated, and note how large every container is."""
+    """Begin to record where memory is allocated, and note how large every container is; once begun, do nothing."""
+    if tracemalloc.is_tracing():
+        return
     _sizes.clear()
     _sizes.update({id(item): _length(item) for item in gc.get_objects() if isinstance(item, _CONTAINERS)})
-    if not tracemalloc.is_tracing():
-        tracemalloc.start(_FRAMES)
+    tracemalloc.start(_FRAMES)
 
 
 def trace_growth(before: tracemalloc.Snapshot | None, limit: int = 12) -> tuple[tracemalloc.Snapshot, list[Any]]:

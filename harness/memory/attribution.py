@@ -210,14 +210,16 @@ def _often(per_op: float) -> str:
 
 
 def _held(chain: str) -> str:
-    """The chain without its first link, which is the object itself."""
-    return chain.split(" <- ", 1)[1]
+    """The chain without its first link, which is the object itself, and as far as the agent: what holds that is ours."""
+    links = chain.split(" <- ")[1:]
+    ours = next((at for at, link in enumerate(links) if link.startswith("harness.agent.")), len(links))
+    return " <- ".join(links[: ours + 1])
 
 
 def _kept(chain: str) -> str:
     """A container's chain, told from what it is to who holds it."""
-    kind, _, holder = chain.partition(" <- ")
-    return f"a {kind} held by {holder}" if holder else f"a {kind}"
+    kind, held = chain.partition(" <- ")[0], _held(chain)
+    return f"a {kind} held by {held}" if held else f"a {kind}"
 
 
 def _place(frames: Sequence[str]) -> str:

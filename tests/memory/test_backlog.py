@@ -171,11 +171,17 @@ def test_of_objects_the_collector_does_not_track_the_container_is_told() -> None
             {"bytes": 4096, "blocks": 1, "frames": ["/x/site-packages/k/common.py:137"]},
             {"bytes": 3200, "blocks": 100, "frames": ["/x/site-packages/k/common.py:122"]},
         ],
-        grown=[{"more": 100, "chain": "set <- k.Connection.declared <- module app.C"}, {"more": 4, "chain": "dict"}],
+        grown=[
+            {
+                "more": 100,
+                "chain": "set <- k.C.declared <- harness.agent.adapters.k.S._it <- harness.agent.client.C._s",
+            },
+            {"more": 4, "chain": "dict"},
+        ],
     )
     assert found(traced, []) == [
         "objects the collector does not track (strings, bytes, numbers), allocated at site-packages/k/common.py:122",
-        "one item per operation (a call) kept in a set held by k.Connection.declared <- module app.C",
+        "one item per operation (a call) kept in a set held by k.C.declared <- harness.agent.adapters.k.S._it",
     ]
 
 

@@ -99,6 +99,7 @@ def traced() -> Iterator[None]:
 
 def test_containers_that_grow_are_found_and_those_that_came_later_are_not(traced: None) -> None:
     NAMES.update(f"name-{number}" for number in range(1000))
+    start_tracing()  # as at the second look: nothing begins anew
     later = [str(number) for number in range(2000)]
     found = origins([])["grown"]
     assert found[0] == {"more": 1000, "chain": f"set <- module {__name__}.NAMES"}
