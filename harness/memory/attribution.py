@@ -210,7 +210,7 @@ def _often(per_op: float) -> str:
 
 
 def _held(chain: str) -> str:
-    """The chain without its first link, which is the object itself, and as far as the agent: what holds that is ours."""
+    """The chain without its first link, the object itself, and as far as the agent: what holds that is ours."""
     links = chain.split(" <- ")[1:]
     ours = next((at for at, link in enumerate(links) if link.startswith("harness.agent.")), len(links))
     return " <- ".join(links[: ours + 1])
