@@ -37,11 +37,11 @@ _sizes: dict[int, int] = {}
 
 # CPython 3.11 looks for the traceback of an object that has a managed dictionary where the object begins, not where its
 # memory does, and so never finds one; asked for by address, it is there. 3.12 finds it.
-_MANAGED_DICT = 1 << 4 if sys.version_info[:2] == (3, 11) else 0
+_TRACEBACK: Any = getattr(ctypes.pythonapi, "_PyTraceMalloc_GetTraceback", None)
+_MANAGED_DICT = 1 << 4 if sys.version_info[:2] == (3, 11) and _TRACEBACK is not None else 0
 #: Bytes before such an object: its dictionary and values, and the collector's two words.
 _HEADERS = 4 * ctypes.sizeof(ctypes.c_void_p)
 if _MANAGED_DICT:
-    _TRACEBACK: Any = ctypes.pythonapi._PyTraceMalloc_GetTraceback
     _TRACEBACK.restype = ctypes.py_object
     _TRACEBACK.argtypes = [ctypes.c_uint, ctypes.c_size_t]
 
