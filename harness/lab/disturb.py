@@ -30,6 +30,8 @@ _RELAYED = {"reset": "open", "hangup": "open", "refuse": "refuse", "drop": "drop
 
 #: A cut must last until heartbeats notice it: two of their intervals (harness.plan.memory) and some.
 _CUT_S = 9.0
+#: How much longer than two time-outs the first success may take.
+_PATIENCE_S = 10.0
 
 
 class NeverEnded(AgentFailure):
@@ -80,16 +82,15 @@ class Disturbance:
     happen: Callable[[], object] | None = None
     url: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def _may_fail(self) -> bool:
-        return KINDS[self.dose.kind].fails or self.dose.kind in ("timeout", "cast-nobody")
-
     def perform(self, client: AgentHandle, count: int) -> None:
         """Perform so many operations and wait for their end. Raises NeverEnded, and AgentFailure if the client dies."""
         task = self.dose.client.task
         if self.happen is None:
             longest_s = self.dose.timeout_s + float(task["schedule"]["pause_s"])
-            self._go(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2), patience_s=2 * longest_s)
+            client.go(time.monotonic(), count=count)
+            if not KINDS[self.dose.kind].fails and self.dose.kind not in ("timeout", "cast-nobody"):
+                self._first_success(client, _PATIENCE_S + 2 * longest_s)
+            self._end(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2))
             return
         transports = int(task.get("transports", 1))
         for _ in range(count // transports):
@@ -101,19 +102,19 @@ class Disturbance:
         deadline = time.monotonic() + 4 * self.dose.timeout_s
         while True:
             done = client.report().done
-            self._go(client, transports, 30.0 + 2 * self.dose.timeout_s)
+            client.go(time.monotonic(), count=transports)
+            self._end(client, transports, 30.0 + 2 * self.dose.timeout_s)
             if client.report().done - done == transports:
                 return
             if time.monotonic() > deadline:
                 raise NeverEnded(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
 
-    def _go(self, client: AgentHandle, count: int, timeout_s: float, patience_s: float | None = None) -> None:
-        """Perform so many operations; where none has ever succeeded after the time given, give up."""
-        client.go(time.monotonic(), count=count)
-        if patience_s is not None and not self._may_fail and not client.wait_finished(10.0 + patience_s):
-            report = client.report()
-            if not report.done:
-                raise NeverEnded(f"no operation succeeded in {10.0 + patience_s:.0f} s", where=client.name)
+    def _first_success(self, client: AgentHandle, timeout_s: float) -> None:
+        """Give up where nothing has ever succeeded: every time-out of a whole dose would take hours."""
+        if not client.wait_finished(timeout_s) and not client.report().done:
+            raise NeverEnded(f"no operation succeeded in {timeout_s:.0f} s", where=client.name)
+
+    def _end(self, client: AgentHandle, count: int, timeout_s: float) -> None:
         if not client.wait_finished(timeout_s):
             raise NeverEnded(f"{count} operations did not end within {timeout_s:.0f} s", where=client.name)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -147,6 +149,29 @@ def test_a_process_that_dies_in_mid_dose_is_an_infrastructure_failure(
     ended = CliRunner().invoke(gate, [str(tmp_path / "results" / "dosed"), "--out", str(tmp_path)])
     assert isinstance(ended.exception, HarnessError)
     assert json.loads((tmp_path / "verdict.json").read_text())["exit_code"] == ExitCode.INFRASTRUCTURE
+
+
+def test_a_dose_of_which_nothing_succeeds_is_given_up_and_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.lab import disturb
+    from harness.lab.agents import AgentHandle
+
+    prepare = AgentHandle.prepare
+
+    def halted(self: AgentHandle, task: Mapping[str, Any], **more: Any) -> object:
+        prepared = prepare(self, task, **more)
+        if task["role"] == "server":
+            self.process.signal(19)
+        return prepared
+
+    monkeypatch.setattr(AgentHandle, "prepare", halted)
+    monkeypatch.setattr(disturb, "_PATIENCE_S", 0.5)
+    scenario = write(tmp_path / "dosed.yaml", "{call: {count: 500, timeout: 500ms}}")
+    ((_, result),) = stored_results(load_run(measure_memory(scenario, tmp_path / "results", runtime="fake")))
+    (dose,) = result.doses
+    assert dose.trouble.startswith("no operation succeeded")
+    assert {role.verdict.state for role in dose.roles} == {"inconclusive"}
 
 
 def test_a_process_that_dies_while_traced_costs_the_trace_and_not_the_verdict(
