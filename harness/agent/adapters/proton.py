@@ -17,7 +17,7 @@ from proton import Delivery, Message
 
 from harness.agent.adapters.proton_loop import ConnectionLost, Loop
 from harness.agent.adapters.raw import acknowledges_first, answering_agent, serve
-from harness.agent.failures import CallTimeout
+from harness.agent.failures import CallTimeout, ReplyLost
 from harness.agent.records import NOBODY
 from harness.agent.task import CHURN
 
@@ -118,12 +118,17 @@ class _Sending(Loop):
     def on_link_opened(self, event: Any) -> None:
         if self._receiver is not None and event.link == self._receiver:
             self._reply_to = event.link.remote_source.address
+            for address in self._links:
+                self._flush(address)  # what had credit before it had an address for its reply
         self.ready.set()
 
     def lost(self) -> None:
-        pending, self._unsettled = list(self._unsettled.values()), {}
-        for operation in pending:
+        self._reply_to = None  # the router chooses another one
+        for operation in self._unsettled.values():
             operation.end(error=ConnectionLost("the connection broke while the outcome was awaited"))
+        for operation in self._by_number.values():
+            operation.end(error=ReplyLost("the connection was lost on which the answer would come"))
+        self._unsettled, self._by_number = {}, {}
 
     def put(self, address: str, operation: _Pending) -> None:
         """Take an operation over (loop's thread)."""
