@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["count_types", "holders", "origins", "start_tracing", "trace_growth"]
+__all__ = ["count_types", "origins", "start_tracing", "trace_growth"]
 
 #: Frames kept per allocation: enough to see the client's own code under a library's.
 _FRAMES = 16
@@ -100,24 +100,22 @@ def _frames(traceback: tracemalloc.Traceback) -> list[str]:
 def origins(names: list[str]) -> dict[str, Any]:
     """Where objects of these types come from, and what has grown.
 
-    Keys: holders (chains of references by type: see `holders`), allocated (frames, innermost first, by type, of one
-    that was allocated since tracing began), grown (containers that have more items than when tracing began, the most
-    first: {"more": items, "chain": who holds it}).
+    Keys: holders (by type, the chains of references that keep some of its objects alive, e.g. "queue.Queue <-
+    pool.Pool._idle <- driver.Driver._pool <- module driver.DRIVERS"; equal chains once), allocated (frames, innermost
+    first, by type, of one that was allocated since tracing began), grown (containers that have more items than when
+    tracing began, the most first: {"more": items, "chain": who holds it}).
     """
     with _no_collection():
         return {"holders": _holders(names), "allocated": _allocated(names), "grown": _grown()}
 
 
-def holders(names: list[str]) -> dict[str, list[str]]:
-    """For each type, the chains of references that keep some of its objects alive, e.g.
-    "queue.Queue <- pool.Pool._idle <- driver.Driver._pool <- module driver.DRIVERS"; equal chains once."""
-    with _no_collection():
-        return _holders(names)
-
-
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Collect, then not again until the end: what a collection finalizes could change a dictionary being copied."""
+    """Collect, then not again until the end: what a collection finalizes could change what is being asked about.
+
+    Finalizers of a collection that another thread had begun may still run meanwhile; that does no harm but to the
+    numbers of items told.
+    """
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -88,7 +88,7 @@ class Disturbance:
         if self.happen is None:
             longest_s = self.dose.timeout_s + float(task["schedule"]["pause_s"])
             client.go(time.monotonic(), count=count)
-            if not KINDS[self.dose.kind].fails and self.dose.kind not in ("timeout", "cast-nobody"):
+            if KINDS[self.dose.kind].outcome == "success":
                 self._first_success(client, _PATIENCE_S + 2 * longest_s)
             self._end(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2))
             return

@@ -219,12 +219,12 @@ def _state(result: DoseResult) -> State:
 
 
 def _trouble(dose: DosePlan, succeeded: int, failed: Mapping[str, int]) -> str:
-    """Why the dose did not do what it should; time-outs are what one kind of dose is made of."""
+    """Why the dose did not do what it should, "" if it did."""
     total = succeeded + sum(failed.values())
-    if dose.kind == "timeout" or KINDS[dose.kind].fails:
-        return f"{succeeded} of {total} operations succeeded, though none should" if succeeded else ""
-    # Casts nobody takes may be refused or lost, by the driver's own rules; both are what is dosed.
-    if dose.kind == "cast-nobody" or dose.event or succeeded * 2 >= total:
-        return ""
-    named = ", ".join(f"{name} {count}" for name, count in Counter(failed).most_common(3))
-    return f"only {succeeded} of {total} operations succeeded ({named})"
+    outcome = KINDS[dose.kind].outcome
+    if outcome == "failure" and succeeded:
+        return f"{succeeded} of {total} operations succeeded, though none should"
+    if outcome == "success" and succeeded * 2 < total:
+        named = ", ".join(f"{name} {count}" for name, count in Counter(failed).most_common(3))
+        return f"only {succeeded} of {total} operations succeeded ({named})"
+    return ""

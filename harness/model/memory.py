@@ -15,6 +15,7 @@ from harness.model.quantities import Duration, Size
 from harness.model.stack import Options
 
 __all__ = [
+    "BUSLESS_EVENTS",
     "CHURN_OF",
     "KINDS",
     "SHARED_EVENTS",
@@ -25,6 +26,7 @@ __all__ = [
     "LeakFault",
     "Limits",
     "MemorySpec",
+    "Outcome",
     "limits_of",
 ]
 
@@ -61,6 +63,11 @@ DoseKind = Literal[
 Event = Literal["", "reset", "hangup", "refuse", "drop", "silence", "cut", "restart"]
 #: Events that disturb what all processes share.
 SHARED_EVENTS: frozenset[Event] = frozenset({"cut", "restart"})
+#: Events that leave the client without a bus all the time.
+BUSLESS_EVENTS: frozenset[Event] = frozenset({"refuse", "drop", "silence"})
+
+#: What must come of the operations of a dose: most succeed, none does, or either.
+Outcome = Literal["success", "failure", "either"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,6 @@ class Kind:
             (nobody listens where the bus should be), "drop" (connections are taken and reset at once), "silence" (they
             are taken and never answered). "": nothing.
         about: one operation, in words.
-        fails: whether operations must fail.
         transports: connections of the client: one event meets all of them, so that it is that many operations.
     """
 
@@ -92,8 +98,19 @@ class Kind:
     timeout_s: float
     event: Event
     about: str
-    fails: bool = False
     transports: int = 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """What must come of the operations."""
+        if self.event in BUSLESS_EVENTS:
+            return "failure"
+        if self.event:
+            return "either"  # what is dosed is the event; the operation is performed again until it succeeds
+        if self.served or self.cycle:
+            return "success"
+        # A call nobody answers times out; a cast nobody takes may be refused or lost, by the driver's own rules.
+        return "failure" if self.pattern == "rpc-call" else "either"
 
 
 #: Every kind of dose. Counts follow METHODS: casts >= 20,000, time-outs >= 2,000, cycles >= 100.
@@ -106,14 +123,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "fanout": Kind("rpc-fanout", True, False, 500, 4, 10.0, "", "a fanout cast"),
         "notify": Kind("notify", True, False, 500, 4, 10.0, "", "a notification taken by a listener"),
         "topic": Kind("churn-topic", False, True, 200, 4, 10.0, "", "a cast to a topic nobody has named before"),
-        "away": Kind("rpc-cast", False, False, 20, 20, 2.0, "refuse", "a cast while the bus is away", fails=True),
+        "away": Kind("rpc-cast", False, False, 20, 20, 2.0, "refuse", "a cast while the bus is away"),
         "reconnect": Kind(
             "rpc-call", True, True, 20, 10, 15.0, "reset", "a connection reset by its peer, and a call", transports=10
         ),
         "hangup": Kind(
             "rpc-call", True, True, 20, 10, 15.0, "hangup", "a connection closed by its peer, and a call", transports=10
         ),
-        "refused": Kind("churn-cast", False, True, 10, 10, 5.0, "refuse", "a connection that is refused", fails=True),
+        "refused": Kind("churn-cast", False, True, 10, 10, 5.0, "refuse", "a connection that is refused"),
         "dropped": Kind(
             "churn-cast",
             False,
@@ -123,7 +140,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             5.0,
             "drop",
             "a connection that is reset as soon as it is made",
-            fails=True,
         ),
         "cut": Kind(
             "rpc-call", True, True, 10, 10, 60.0, "cut", "a connection lost to a cut link, and a call", transports=10
@@ -143,13 +159,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "listener": Kind("churn-listener", False, True, 20, 1, 10.0, "", "a listener started and stopped"),
         "blocking": Kind("churn-blocking", False, True, 20, 1, 10.0, "", "a blocking connection made and closed"),
         "blocking-refused": Kind(
-            "churn-blocking", False, True, 20, 1, 5.0, "refuse", "a blocking connection that is refused", fails=True
+            "churn-blocking", False, True, 20, 1, 5.0, "refuse", "a blocking connection that is refused"
         ),
         "blocking-dropped": Kind(
-            "churn-blocking", False, True, 10, 5, 5.0, "drop", "a blocking connection reset when it is made", fails=True
+            "churn-blocking", False, True, 10, 5, 5.0, "drop", "a blocking connection reset when it is made"
         ),
         "blocking-silent": Kind(
-            "churn-blocking", False, True, 10, 5, 0.5, "silence", "a blocking connection never answered", fails=True
+            "churn-blocking", False, True, 10, 5, 0.5, "silence", "a blocking connection never answered"
         ),
     }
 )

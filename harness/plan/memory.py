@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.model.faults import Fault
-from harness.model.memory import CHURN_OF, KINDS, DoseSpec, Kind, MemorySpec, limits_of
+from harness.model.memory import BUSLESS_EVENTS, CHURN_OF, KINDS, DoseSpec, Kind, MemorySpec, limits_of
 from harness.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _agent(
     }
     if client and (dose.transports or kind.transports) > 1:
         task |= {"transports": dose.transports or kind.transports, "workers": dose.transports or kind.transports}
-    if client and kind.fails:
+    if client and kind.event in BUSLESS_EVENTS:
         task["connected"] = False
         if library.adapter == "oslo":
             task["retry"] = 0
