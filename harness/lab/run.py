@@ -31,7 +31,7 @@ from harness.lab.cell import CellEnd, CellSettings, run_cell
 from harness.lab.observer import Observer
 from harness.lab.pace import Pace, Standing
 from harness.lab.provision import Provided, provide
-from harness.lab.steal import processor_times, steal_sentence, stolen_share
+from harness.lab.steal import processor_times, stolen_share
 from harness.links.registry import AUTO, shapers
 from harness.plan.cell import CellPlan
 from harness.runtime.docker.engine import connect
@@ -306,7 +306,6 @@ class _Campaign:
             for name, environment in provided.environments.items()
         }
         self._pace = Pace()
-        self._stolen: dict[str, float] = {}
         self._failures: list[tuple[str, HarnessError]] = []
         self._retried = 0
         self._began = time.monotonic()
@@ -318,8 +317,6 @@ class _Campaign:
             self._tell(before + at, self._provided.cells[at:])
             self._until_it_is_over(plan)
         self._tell(self._writer.cells, ())
-        if told := steal_sentence(self._stolen):
-            self._writer.warn(told)
         if self._failures:
             self._writer.finish("failed", [f"{cell}: {error}" for cell, error in self._failures])
             raise self._failed() from self._failures[0][1]
@@ -380,7 +377,7 @@ class _Campaign:
             for note in self._provided.notes:
                 cell.note(note)
             end = run_cell(plan, self._settings, cell, self._observer)
-        self._stolen[plan.id] = stolen_share(before, processor_times())
+            cell.set(facts.STOLEN, round(stolen_share(before, processor_times()), 4))
         return end
 
 

@@ -122,12 +122,15 @@ def _verdicts(comparison: Comparison | None) -> list[str]:
 
 
 def _contrasts(findings: Findings) -> list[str]:
-    """Pairs by how far the systems are apart, the farthest first; then the pair they agree on most."""
+    """Pairs by how far the systems are apart, the farthest first; then the pair they agree on most. Of what is not
+    sound only where nothing is."""
     groups: dict[tuple[object, str], list[PairFinding]] = {}
     for finding in findings.pairs:
         if np.isfinite(finding.headline.p50_ms):
             groups.setdefault((finding.pair, repr(finding.system.point)), []).append(finding)
-    ranked = sorted((group for group in groups.values() if len(group) > 1), key=_apart, reverse=True)
+    whole = [group for group in groups.values() if len(group) > 1]
+    sound = [group for group in whole if all(finding.system.sound for finding in group)]
+    ranked = sorted(sound or whole, key=_apart, reverse=True)
     if not ranked:
         return [_alone(finding) for finding in findings.pairs[:_MOST_PAIRS]]
     different = [group for group in ranked if _apart(group) > _ALIKE]
@@ -188,6 +191,7 @@ def _along(findings: Findings) -> list[str]:
     told: set[str] = set()
     for pair in findings.pair_order:
         own = [f for f in findings.pairs if f.pair == pair and f.system.point and np.isfinite(f.headline.p50_ms)]
+        own = [f for f in own if f.system.sound] or own
         ends = {name: [f for f in own if f.system.name == name] for name in dict.fromkeys(f.system.name for f in own)}
         changes = [
             f"from {numbers.ms(line[0].headline.p50_ms)} to {numbers.ms(line[-1].headline.p50_ms)} ms on {name}"

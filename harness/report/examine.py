@@ -65,7 +65,7 @@ def examine(run: Run) -> Findings:
         sound = [cell for cell in group if cell.state in ("valid", "degraded")]
         used = sound or [cell for cell in group if cell.readable]
         read: list[tuple[Cell, CellFinding, dict[Pair, PairSamples]]] = []
-        system = _system(used)
+        system = _system(used, sound=bool(sound))
         for cell in used:
             try:
                 finding, samples = _read_cell(run, cell, system, resolved.get("stacks"))
@@ -159,7 +159,7 @@ def _groups(run: Run, named: Sequence[str]) -> list[list[Cell]]:
     return sorted(groups.values(), key=place)
 
 
-def _system(cells: Sequence[Cell]) -> System:
+def _system(cells: Sequence[Cell], *, sound: bool) -> System:
     record = cells[0].record
     assert record is not None
     nodes = [node for bus in record.buses for node in bus["nodes"]]
@@ -170,6 +170,7 @@ def _system(cells: Sequence[Cell]) -> System:
         sites=tuple(dict.fromkeys(str(node["site"]) for node in nodes)),
         stand_in=any(_stands_in(cell.record) for cell in cells if cell.record),
         cells=tuple(cell.id for cell in cells),
+        sound=sound,
     )
 
 

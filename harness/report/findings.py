@@ -47,6 +47,7 @@ class System:
         sites: sites its brokers or routers stand at.
         stand_in: whether any of its buses is a stand-in for the real thing.
         cells: ids of the cells its figures come from.
+        sound: whether these are valid, or lack but what an agent that died would have added.
     """
 
     name: str
@@ -55,6 +56,7 @@ class System:
     sites: tuple[str, ...]
     stand_in: bool
     cells: tuple[str, ...]
+    sound: bool = True
 
     @property
     def label(self) -> str:

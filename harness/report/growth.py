@@ -71,6 +71,7 @@ class GrowthFinding:
         points: the figures.
         knee: where it saturates, None with too few points.
         cpus: of the machine everything ran on, 0 where not known.
+        left_out: points of cells that are not sound, which say nothing here unless all are.
     """
 
     counted: str
@@ -78,6 +79,7 @@ class GrowthFinding:
     points: tuple[LoadFigures, ...]
     knee: Knee | None
     cpus: int
+    left_out: tuple[LoadFigures, ...] = ()
 
     @property
     def label(self) -> str:
@@ -151,7 +153,8 @@ def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFindin
         for attribute, counted in _LOADS:
             loads = [float(getattr(one, attribute)) for one in group]
             if max(loads) > 1.05 * min(loads):
-                ordered = sorted(zip(loads, group, strict=True), key=lambda pair: pair[0])
+                every = sorted(zip(loads, group, strict=True), key=lambda pair: pair[0])
+                ordered = [pair for pair in every if pair[1].system.sound] or every
                 points = [LoadPoint(load, one.throughput_per_s, one.p50_ms / 1e3) for load, one in ordered]
                 found.append(
                     GrowthFinding(
@@ -160,10 +163,16 @@ def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFindin
                         tuple(one for _, one in ordered),
                         find_knee(points),
                         cpus,
+                        tuple(pair[1] for pair in every if pair not in ordered),
                     )
                 )
                 break
     return tuple(found)
+
+
+def _load_of(one: LoadFigures, counted: str) -> float:
+    """The load of a point, in what it is counted in."""
+    return float(getattr(one, next(attribute for attribute, word in _LOADS if word == counted)))
 
 
 def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
@@ -197,8 +206,14 @@ def growth_sentences(growth: Sequence[GrowthFinding]) -> list[str]:
         else:
             text = f"{_upper(one.label)} has no knee {span}: the most is {done}."
         alone = sum(_place(other) == _place(one) for other in growth) == 1
-        told.append(text + _machine(at, one.cpus) + (_bus_per_client(one) if alone else ""))
+        told.append(text + _machine(at, one.cpus) + (_bus_per_client(one) if alone else "") + _left_out(one))
     return told
+
+
+def _left_out(growth: GrowthFinding) -> str:
+    """Which points say nothing here, "" where all do."""
+    loads = [numbers.count(_load_of(one, growth.counted)) for one in growth.left_out]
+    return f" Left out, for want of a valid cell: {', '.join(loads)} {growth.counted}." if loads else ""
 
 
 def _place(growth: GrowthFinding) -> str:
@@ -246,8 +261,11 @@ def growth_tables(findings: Findings) -> list[Table]:
     """Point by point, the knee marked."""
     rows: list[tuple[Any, ...]] = []
     for growth in findings.growth:
-        for load, one in zip(growth.loads, growth.points, strict=True):
-            knee = growth.knee is not None and growth.knee.reached and growth.knee.at.load == load
+        reached = growth.knee if growth.knee is not None and growth.knee.reached else None
+        for one in sorted((*growth.points, *growth.left_out), key=lambda one: _load_of(one, growth.counted)):
+            mark = "left out" if one in growth.left_out else ""
+            if reached is not None and not mark and reached.at.load == _load_of(one, growth.counted):
+                mark = "knee"
             rows.append(
                 (
                     growth.label,
@@ -261,7 +279,7 @@ def growth_tables(findings: Findings) -> list[Table]:
                     *(one.cores.get(role, math.nan) for role in ("client", "server", "bus")),
                     one.bus_mib,
                     one.bus_sockets,
-                    "knee" if knee else "",
+                    mark,
                 )
             )
     if not rows:
@@ -274,7 +292,7 @@ def growth_tables(findings: Findings) -> list[Table]:
             "greatest (Kleinrock 1979) and falls by more than 5 % beyond: from there on delay grows faster than "
             "throughput. Times in milliseconds; of a fanout until its last receiver has it, and its throughput is "
             "copies received. Cores are of all processes of the kind together, as are the bus's own memory (Anonymous) "
-            "and its open sockets at the end.",
+            "and its open sockets at the end. A point without a valid cell is shown, and left out of the rest.",
             (
                 Column("What", "what"),
                 Column("Clients", "clients", numbers.count),

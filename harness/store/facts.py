@@ -26,6 +26,7 @@ __all__ = [
     "SETTINGS",
     "SHAPER",
     "STACKS",
+    "STOLEN",
 ]
 
 #: {"shared": bool, ...}: whether all agents and the controller read one CLOCK_MONOTONIC; one-way times need it.
@@ -52,6 +53,8 @@ PROCESS_EVENTS: Final = "process_events"
 SHAPER: Final = "shaper"
 #: {stack name: {"python": "3.11.2", "packages": ["oslo.messaging==14.7.3", ...]}}
 STACKS: Final = "stacks"
+#: Share of the machine's processor time that its hypervisor gave to others while the cell ran, 0 to 1.
+STOLEN: Final = "stolen"
 #: {node: {"cpu_s": x, ...}}: what Runtime.usage() returned before and after the load; {} without containers.
 NODES_BEFORE: Final = "nodes_before"
 NODES_AFTER: Final = "nodes_after"

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from harness.errors import BadInput, DamagedResult
-from harness.store import frames
+from harness.store import facts, frames
 from harness.store.atomic import writer_alive
 from harness.store.cell import Cell, open_cell
 from harness.store.layout import CELLS, LOCK, MANIFEST, SCENARIO, SCHEMA, require_text, safe_name
@@ -24,6 +24,8 @@ __all__ = ["Run", "load_run"]
 
 #: With more cells than this that are not valid, or were run again, problems name them together.
 _MOST_TOLD = 3
+#: A smaller share of processor time taken by the hypervisor does not show.
+_STOLEN = 0.02
 
 
 class Run:
@@ -73,7 +75,19 @@ class Run:
             found += _cells_told(told, ("is", "are"), state, len(self.all_cells))
         again = {cell.id: "; ".join(cell.attempts) for cell in self.all_cells if cell.attempts}
         found += _cells_told(again, ("was", "were"), "run again", len(self.all_cells), then="; before")
-        return found + list(self.manifest.warnings)
+        return [*found, *self._stolen(), *self.manifest.warnings]
+
+    def _stolen(self) -> list[str]:
+        """That the hypervisor took processor time, where it shows: no measurement on a guest survives that."""
+        shares = {cell.id: float(cell.record.facts.get(facts.STOLEN, 0)) for cell in self.shown if cell.record}
+        told = {cell: share for cell, share in shares.items() if share >= _STOLEN}
+        if not told:
+            return []
+        worst = max(told, key=lambda cell: told[cell])
+        return [
+            f"The hypervisor gave processor time of this machine to others in {len(told)} of {len(shares)} cells, up "
+            f"to {told[worst]:.0%} of it (cell {worst}): latencies and CPU of those cells say something about that too."
+        ]
 
     @property
     def resolved(self) -> str:

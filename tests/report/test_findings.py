@@ -71,6 +71,23 @@ def test_the_same_answer_everywhere(findings: Findings) -> None:
         assert sentence in page
 
 
+def test_sentences_are_of_sound_cells_where_there_are_any(findings: Findings) -> None:
+    def unsound(client: str) -> Findings:
+        """Of this site's clients nothing is sound."""
+        pairs = [
+            replace(f, system=replace(f.system, sound=False)) if f.pair.client_site.startswith(client) else f
+            for f in findings.pairs
+        ]
+        return replace(findings, pairs=tuple(pairs))
+
+    def farthest(found: Findings) -> str:
+        return next(sentence for sentence in answer(found).sentences if "as long" in sentence)
+
+    assert "from edge-b to a server at its own site" in farthest(findings)
+    assert "from edge-a to a server at its own site" in farthest(unsound("edge-b"))
+    assert farthest(unsound("")) == farthest(findings)
+
+
 def test_one_repetition_gives_no_verdict(findings: Findings) -> None:
     assert any("one repetition" in sentence and "no verdict" in sentence for sentence in answer(findings).sentences)
 

@@ -55,6 +55,18 @@ def test_the_knee_is_named_with_what_lies_beyond() -> None:
     assert "machine" not in sentence
 
 
+def test_a_point_without_a_valid_cell_is_shown_and_says_nothing() -> None:
+    late = replace(SATURATING[-1], throughput_per_s=200, system=replace(SATURATING[-1].system, sound=False))
+    (growth,) = find_growth([*SATURATING[:-1], late], 2)
+    (sentence,) = growth_sentences([growth])
+    assert "has its knee at about 8 clients" in sentence
+    assert "at 16 it is 80.0 operations/s at a median of 100 ms." in sentence
+    assert sentence.endswith(" Left out, for want of a valid cell: 32 clients.")
+    assert growth.left_out == (late,)
+    unsound = [replace(one, system=late.system) for one in SATURATING]
+    assert find_growth(unsound, 2)[0].left_out == (), "where nothing is sound, all of it is told, under its warnings"
+
+
 def test_a_full_machine_is_said_to_be_the_limit() -> None:
     cores = {"client": 0.9, "server": 0.4, "bus": 0.6}
     busy = [figures(n, x, p50, cores=cores) for n, x, p50 in ((1, 9, 1), (2, 10, 5), (4, 10, 9))]

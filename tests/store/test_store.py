@@ -16,6 +16,7 @@ import pytest
 
 import harness
 from harness.errors import BadInput, DamagedResult, InfrastructureFailure, Interrupted
+from harness.store import facts
 from harness.store.records import RECORD
 from harness.store.writer import CellWriter, RunWriter
 from tests.store.made import GO_NS, Made, client_records, fill, make_run, plan, plans, resolved, write
@@ -338,6 +339,28 @@ def test_an_invalid_cell_is_run_again_only_if_asked_for_and_listed(tmp_path: Pat
     assert loaded.problems == ["Cell rabbit-r1 was run again; before: invalid; links: packets were released late."]
     assert (run.path / "attempts" / "rabbit-r1.1" / "operations.parquet").exists()
     assert len(loaded.latency) == 6 * 100, "what was set aside counts for nothing"
+
+
+def test_what_the_hypervisor_took_is_told_of_cells_that_count_now(tmp_path: Path) -> None:
+    made = Made(seconds=1, systems=("rabbit",), repetitions=3)
+    cells = plans(made)
+    with RunWriter.create(tmp_path, "made", resolved="{}", cells=cells) as run:
+        for plan_, stolen in zip(cells, (0.4, 0.05, 0.001), strict=True):
+            with run.cell(plan_) as cell:
+                fill(cell, plan_, made, tmp_path)
+                cell.set(facts.STOLEN, stolen)
+                cell.finish(*("invalid", ["late"]) if stolen == 0.4 else ("valid",))
+        run.finish("complete")
+    _, told = harness.load_run(run.path).problems
+    assert "in 2 of 3 cells, up to 40% of it (cell rabbit-r1)" in told
+    with RunWriter.reopen(run.path, invalid=True) as again:
+        with again.cell(cells[0]) as cell:
+            fill(cell, cells[0], made, tmp_path)
+            cell.set(facts.STOLEN, 0.0)
+            cell.finish("valid")
+        again.finish("complete")
+    _, told = harness.load_run(run.path).problems
+    assert "in 1 of 3 cells, up to 5% of it (cell rabbit-r2)" in told
 
 
 def test_many_cells_of_one_state_are_told_together_each_by_name(tmp_path: Path) -> None:
