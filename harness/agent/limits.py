@@ -9,11 +9,11 @@ __all__ = ["CHURN_OF", "check_limits"]
 #: Cycles of client life the raw adapters have; oslo has those of the others that are not a raw client's own.
 CHURN_OF = {
     "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
-    "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
+    "proton": ("churn-connect", "churn-abandon", "churn-cast", "churn-link", "churn-blocking"),
     "loopback": ("churn-connect",),
 }
 #: Cycles of what oslo.messaging does not show its users.
-RAW_CHURN = ("churn-link", "churn-declare", "churn-evented", "churn-blocking")
+RAW_CHURN = ("churn-abandon", "churn-link", "churn-declare", "churn-evented", "churn-blocking")
 _DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
 
 

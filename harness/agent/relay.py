@@ -8,6 +8,7 @@ A client that is to lose its connection connects here instead. Commands, one JSO
 | refuse  | opened: a port on 127.0.0.1 where nobody listens, and that nobody else can take              |
 | drop    | opened: a port on 127.0.0.1 where connections are taken and reset (RST) at their first bytes |
 | silence | opened: a port on 127.0.0.1 where connections are taken and never answered                   |
+| stall   | opened: a port on 127.0.0.1 where connections stay half made: their SYN is never answered    |
 | reset   | reset: connections, how many were reset (RST, both ways)                                     |
 | hangup  | reset: connections, how many were closed (FIN, both ways)                                    |
 
@@ -28,7 +29,7 @@ __all__ = ["run_relay"]
 
 #: SO_LINGER on, 0 s: close sends RST.
 _ABORT = struct.pack("ii", 1, 0)
-_COMMANDS = ("open", "refuse", "drop", "silence", "reset", "hangup")
+_COMMANDS = ("open", "refuse", "drop", "silence", "stall", "reset", "hangup")
 
 
 class _Side(asyncio.Protocol):
@@ -142,6 +143,19 @@ class _Relay:
         """Listen for connections never to be answered."""
         server = await self.loop.create_server(asyncio.Protocol, "127.0.0.1", 0, backlog=1024)
         return {"type": "opened", "port": server.sockets[0].getsockname()[1]}
+
+    async def stall(self) -> dict[str, Any]:
+        """Listen without taking connections, the queue of them full: the kernel drops every further SYN (listen(2))."""
+        full = socket.socket()
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        self._held.append(full)
+        for _ in range(4):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+            self._held.append(waiting)
+        return {"type": "opened", "port": full.getsockname()[1]}
 
     async def reset(self) -> dict[str, Any]:
         """Reset every connection."""

@@ -49,10 +49,10 @@ __all__ = ["CHURN", "PATTERNS", "Behaviour", "Notify", "Task", "TaskError", "Top
 
 #: What an operation may be. The churn patterns are one cycle of client life each:
 #: connect = make a transport, connect, close it; transport, cast = the same with one call or cast inside; client = a
-#: new client object on the standing transport and one call; topic = a cast to a new topic; link = open and close a
-#: channel, or a pair of links to a new address; declare = declare a queue nobody has named before; evented = a
-#: connection registered with kombu's event loop, cut off and given up; server / listener = start and stop one;
-#: blocking = the same as connect with Proton's blocking connection.
+#: new client object on the standing transport and one call; topic = a cast to a new topic; abandon = close a
+#: connection while it is being made; link = open and close a channel, or a pair of links to a new address; declare =
+#: declare a queue nobody has named before; evented = a connection registered with kombu's event loop, cut off and given
+#: up; server / listener = start and stop one; blocking = the same as connect with Proton's blocking connection.
 PATTERNS = (
     "rpc-call",
     "rpc-cast",
@@ -63,6 +63,7 @@ PATTERNS = (
     "churn-cast",
     "churn-client",
     "churn-topic",
+    "churn-abandon",
     "churn-link",
     "churn-declare",
     "churn-evented",

@@ -39,8 +39,8 @@ DELIVERY_NEEDS = ("agent", "peer", "seq", "flags", "due_ns", "received_ns")
 #: Patterns whose operations send no message to a server.
 _SILENT = frozenset(
     {
-        *("churn-connect", "churn-topic", "churn-link", "churn-declare", "churn-evented", "churn-blocking"),
-        *("churn-server", "churn-listener"),
+        *("churn-connect", "churn-abandon", "churn-topic", "churn-link", "churn-declare", "churn-evented"),
+        *("churn-blocking", "churn-server", "churn-listener"),
     }
 )
 #: An agent hands its records to the file once a second, and its death is noticed within as much again: what was sent

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Disturbance", "Lockstep", "NeverEnded", "make_disturbance"]
 
 #: Where a dose's event sends the client instead of the bus: the relay's command that opens the way.
-_RELAYED = {"reset": "open", "hangup": "open", "refuse": "refuse", "drop": "drop", "silence": "silence"}
+_RELAYED = {
+    "reset": "open",
+    "hangup": "open",
+    "refuse": "refuse",
+    "drop": "drop",
+    "silence": "silence",
+    "stall": "stall",
+}
 
 #: A cut must last until heartbeats notice it: two of their intervals (harness.plan.memory) and some.
 _CUT_S = 9.0

@@ -48,6 +48,7 @@ DoseKind = Literal[
     "client",
     "transport",
     "connect",
+    "abandoned",
     "link",
     "declare",
     "evented",
@@ -60,11 +61,11 @@ DoseKind = Literal[
 ]
 
 #: What happens to the connection: see Kind.
-Event = Literal["", "reset", "hangup", "refuse", "drop", "silence", "cut", "restart"]
+Event = Literal["", "reset", "hangup", "refuse", "drop", "silence", "stall", "cut", "restart"]
 #: Events that disturb what all processes share.
 SHARED_EVENTS: frozenset[Event] = frozenset({"cut", "restart"})
 #: Events that leave the client without a bus all the time.
-BUSLESS_EVENTS: frozenset[Event] = frozenset({"refuse", "drop", "silence"})
+BUSLESS_EVENTS: frozenset[Event] = frozenset({"refuse", "drop", "silence", "stall"})
 
 #: What must come of the operations of a dose: most succeed, none does, or either.
 Outcome = Literal["success", "failure", "either"]
@@ -85,7 +86,7 @@ class Kind:
         event: what happens to connections. Before each operation: "reset" or "hangup" (the peer resets or closes
             them), "cut" (the link is cut and healed), "restart" (the bus component restarts). All the time: "refuse"
             (nobody listens where the bus should be), "drop" (connections are taken and reset at once), "silence" (they
-            are taken and never answered). "": nothing.
+            are taken and never answered), "stall" (they stay half made). "": nothing.
         about: one operation, in words.
         transports: connections of the client: one event meets all of them, so that it is that many operations.
     """
@@ -103,6 +104,8 @@ class Kind:
     @property
     def outcome(self) -> Outcome:
         """What must come of the operations."""
+        if self.pattern == "churn-abandon":
+            return "success"  # giving up is what was to be done
         if self.event in BUSLESS_EVENTS:
             return "failure"
         if self.event:
@@ -150,6 +153,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "client": Kind("churn-client", True, True, 50, 1, 10.0, "", "a new client object and one call"),
         "transport": Kind("churn-transport", True, True, 20, 1, 10.0, "", "a transport made, one call, closed"),
         "connect": Kind("churn-connect", False, True, 20, 1, 10.0, "", "a connection made and closed"),
+        "abandoned": Kind(
+            "churn-abandon", False, True, 20, 1, 10.0, "stall", "a connection given up while it is being made"
+        ),
         "link": Kind("churn-link", False, True, 50, 1, 10.0, "", "a channel or a pair of links opened and closed"),
         "declare": Kind("churn-declare", False, True, 200, 1, 10.0, "", "a queue nobody has named before declared"),
         "evented": Kind(
@@ -179,7 +185,7 @@ CHURN_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("churn-server", "churn-listener"),
         ),
         "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
-        "proton": ("churn-connect", "churn-cast", "churn-link", "churn-blocking"),
+        "proton": ("churn-connect", "churn-abandon", "churn-cast", "churn-link", "churn-blocking"),
         "loopback": ("churn-connect",),
     }
 )

@@ -27,6 +27,7 @@ Pattern = Literal[
     "churn-cast",
     "churn-client",
     "churn-topic",
+    "churn-abandon",
     "churn-link",
     "churn-declare",
     "churn-evented",
@@ -103,10 +104,11 @@ class Workload(Frozen):
         description="what an operation is: a call with its answer, a cast to one server, a fanout to all servers, a "
         "notification; or one cycle of client life: churn-connect (connect, disconnect), churn-transport and "
         "churn-cast (a transport made, one call or cast, closed), churn-client (a new client object, one call), "
-        "churn-topic (a cast to a topic nobody has named before), churn-link (a channel, or a pair of links, opened "
-        "and closed; kombu and proton only), churn-declare (a queue nobody has named before declared; kombu only), "
-        "churn-evented (a connection of kombu's event loop cut off and given up; kombu only), churn-blocking (Proton's "
-        "blocking connection made and closed; proton only), churn-server and churn-listener (started and stopped)"
+        "churn-topic (a cast to a topic nobody has named before), churn-abandon (a connection given up while it is "
+        "being made; proton only), churn-link (a channel, or a pair of links, opened and closed; kombu and proton "
+        "only), churn-declare (a queue nobody has named before declared; kombu only), churn-evented (a connection of "
+        "kombu's event loop cut off and given up; kombu only), churn-blocking (Proton's blocking connection made and "
+        "closed; proton only), churn-server and churn-listener (started and stopped)"
     )
     bus: Name = Field(default="main", description="name of the bus within the system, where a system has several")
     adapter: Adapter | None = Field(

@@ -40,6 +40,7 @@ _OPERATIONS = {
     "churn-cast": "a transport made for one cast",
     "churn-client": "a call by a new client",
     "churn-topic": "a cast to a new topic",
+    "churn-abandon": "a connection given up while being made",
     "churn-link": "opening and closing a link",
     "churn-declare": "declaring a new queue",
     "churn-evented": "a connection of an event loop given up",

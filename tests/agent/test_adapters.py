@@ -185,6 +185,7 @@ def test_the_lives_of_oslo_objects(rig: Rig, case: tuple[str, str, str], pattern
         (("kombu", "oslo-14.7.3-rabbit", "rabbit"), "churn-link"),
         (("kombu", "oslo-14.7.3-rabbit", "rabbit"), "churn-declare"),
         (("kombu", "oslo-14.7.3-rabbit", "rabbit"), "churn-evented"),
+        (("proton", "proton", "amqp1"), "churn-abandon"),
         (("proton", "proton", "amqp1"), "churn-link"),
         (("proton", "proton", "amqp1"), "churn-blocking"),
     ],

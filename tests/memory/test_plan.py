@@ -57,7 +57,16 @@ def test_all_that_a_system_can_be_given() -> None:
     assert not {"reconnect", "listener"} & {dose.name for dose in looped.doses}
     assert {dose.name for dose in routed.doses} == {
         name for name, kind in KINDS.items() if kind.event not in SHARED_EVENTS
-    } - {"link", "declare", "evented", "blocking", "blocking-refused", "blocking-dropped", "blocking-silent"}
+    } - {
+        "abandoned",
+        "link",
+        "declare",
+        "evented",
+        "blocking",
+        "blocking-refused",
+        "blocking-dropped",
+        "blocking-silent",
+    }
     assert not routed.doses[[dose.name for dose in routed.doses].index("refused")].client.task["connected"]
 
 

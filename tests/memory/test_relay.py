@@ -72,7 +72,7 @@ def test_connections_are_ended_and_come_back(relay: Relay) -> None:
     assert relay.ask(cmd="dance", id=9)["type"] == "error"
 
 
-def test_connections_are_refused_or_dropped(relay: Relay) -> None:
+def test_connections_that_come_to_nothing_in_every_way(relay: Relay) -> None:
     port = relay.ask(cmd="refuse", id=1)["port"]
     for _ in range(50):
         with pytest.raises(ConnectionRefusedError):
@@ -88,3 +88,7 @@ def test_connections_are_refused_or_dropped(relay: Relay) -> None:
         client.sendall(b"hello")
         with pytest.raises(TimeoutError):
             client.recv(10)
+    port = relay.ask(cmd="stall", id=4)["port"]
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            socket.create_connection(("127.0.0.1", port), timeout=0.3)

@@ -21,7 +21,8 @@ __all__ = ["make_churn_sender"]
 
 
 def make_churn_sender(task: Task) -> Sender:
-    """The client of a churn pattern: connect and cast (a connection), link (a pair of links), blocking."""
+    """The client of a churn pattern: connect and cast (a connection), abandon (one that is given up), link (a pair of
+    links), blocking."""
     if task.pattern == "churn-blocking":
         return _Blocking(task)
     return _Churning(task, _Links(task) if task.pattern == "churn-link" else _Connections(task))
@@ -69,7 +70,12 @@ class _Connections(_Cycles):
             self.ready.set()
 
     def cycle(self, cycle: _Cycle) -> None:
-        self._under_way[self.connect(reconnect=False)] = cycle
+        connection = self.connect(reconnect=False)
+        if self.task.pattern == "churn-abandon":
+            self.call(connection.close)  # once connecting has begun
+            self.call(cycle.end)
+        else:
+            self._under_way[connection] = cycle
 
     def on_connection_opened(self, event: Any) -> None:
         if event.connection in self._under_way:
