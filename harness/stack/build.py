@@ -216,6 +216,8 @@ def _install(
     if spec.requirements:
         install = ["pip", "install", "--python", str(python), "--compile-bytecode"]
         for option, lines in spec.packages.items():
+            if not lines:
+                continue  # the installer warns of files without lines
             (home / f"{option}.in").write_text("".join(f"{line}\n" for line in lines))
             install += [f"--{option}", str(home / f"{option}.in")]
         _uv(install, spec, say, timeout_s, stop)
