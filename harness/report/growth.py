@@ -4,7 +4,8 @@ the knee. For a fanout the response time is that of the last receiver, and throu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from harness.analysis.knee import Knee, LoadPoint, find_knee
 from harness.analysis.latency import merge, summarise
 from harness.analysis.theilsen import theil_sen
 from harness.report import numbers
+from harness.report.findings import point_texts
 from harness.report.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from harness.analysis.latency import Pair, PairSamples
     from harness.report.fanout import FanoutFinding
@@ -28,6 +30,12 @@ __all__ = ["GrowthFinding", "LoadFigures", "find_growth", "growth_sentences", "g
 _LOAD_KEYS = frozenset({"clients", "servers", "rate", "scale"})
 #: What the load may be counted in, the first that varies: (attribute, word).
 _LOADS = (("clients", "clients"), ("servers", "servers"), ("offered_per_s", "operations per second"))
+#: The parts of a sweep's key that vary it.
+_KEYS = {
+    "clients": frozenset({"clients", "scale"}),
+    "servers": frozenset({"servers"}),
+    "offered_per_s": frozenset({"rate"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class GrowthFinding:
         knee: where it saturates, None with too few points.
         cpus: of the machine everything ran on, 0 where not known.
         left_out: points of cells that are not sound, which say nothing here unless all are.
+        beside: the other axes of the sweep, by key, and where on them this is.
     """
 
     counted: str
@@ -80,13 +89,13 @@ class GrowthFinding:
     knee: Knee | None
     cpus: int
     left_out: tuple[LoadFigures, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """For people: "call on rabbitmq", with the other axes of the sweep where there are any."""
         first = self.points[0]
-        others = [f"{key.split('.')[-1]} {value}" for key, value in first.system.point.items() if not _is_load(key)]
-        return f"{first.workload} on {first.system.name}" + "".join(f", {text}" for text in others)
+        return f"{first.workload} on {first.system.name}" + "".join(f", {text}" for text in point_texts(self.beside))
 
 
 def _is_load(key: str) -> bool:
@@ -144,12 +153,8 @@ def _by_role(cells: Sequence[tuple[CellFinding, Any]], column: str) -> dict[str,
 
 def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFinding, ...]:
     """Every workload of every system whose load grows along the sweep."""
-    groups: dict[tuple[str, str, str], list[LoadFigures]] = {}
-    for one in figures:
-        others = {key: value for key, value in one.system.point.items() if not _is_load(key)}
-        groups.setdefault((one.workload, one.system.name, repr(others)), []).append(one)
     found = []
-    for group in groups.values():
+    for beside, group in _lines(figures):
         for attribute, counted in _LOADS:
             loads = [float(getattr(one, attribute)) for one in group]
             if max(loads) > 1.05 * min(loads):
@@ -164,10 +169,40 @@ def find_growth(figures: Sequence[LoadFigures], cpus: int) -> tuple[GrowthFindin
                         find_knee(points),
                         cpus,
                         tuple(pair[1] for pair in every if pair not in ordered),
+                        beside,
                     )
                 )
                 break
     return tuple(found)
+
+
+def _lines(figures: Sequence[LoadFigures]) -> Iterator[tuple[Mapping[str, Any], list[LoadFigures]]]:
+    """The points of one workload of one system that differ in their load alone, and where they are on other axes.
+
+    What is swept beside the first load that varies is another axis where both are varied freely (servers beside
+    clients), and goes with it where they are varied together (a pair more at a time).
+    """
+    for group in _by(figures, lambda one: (one.workload, one.system.name)).values():
+        for own in _by(group, lambda one: repr(_beside(one, _LOAD_KEYS))).values():
+            attribute = next((name for name, _ in _LOADS if len({getattr(one, name) for one in own}) > 1), "clients")
+            if len({getattr(one, attribute) for one in own}) == len(own):
+                yield _beside(own[0], _LOAD_KEYS), own
+                continue
+            keys = _KEYS[attribute]
+            for line in _by(own, lambda one: repr(_beside(one, keys))).values():  # noqa: B023
+                yield _beside(line[0], keys), line
+
+
+def _by(figures: Sequence[LoadFigures], key: Callable[[LoadFigures], Hashable]) -> dict[Hashable, list[LoadFigures]]:
+    groups: dict[Hashable, list[LoadFigures]] = {}
+    for one in figures:
+        groups.setdefault(key(one), []).append(one)
+    return groups
+
+
+def _beside(one: LoadFigures, loads: frozenset[str]) -> dict[str, Any]:
+    """Its place on the axes that do not vary these loads."""
+    return {key: value for key, value in one.system.point.items() if not loads & set(key.split("."))}
 
 
 def _load_of(one: LoadFigures, counted: str) -> float:

@@ -106,6 +106,21 @@ def test_systems_and_other_axes_grow_apart() -> None:
     assert labels == [f"call on {name}, rtt {rtt}" for name in ("rabbit", "amqp1") for rtt in ("0ms", "20ms")]
 
 
+def test_servers_beside_clients_are_an_axis_and_pairs_are_one_load() -> None:
+    free = [
+        figures(n, 10 * n * servers, 10, servers=servers, point={"clients": n, "servers": servers})
+        for n in (1, 2, 4)
+        for servers in (1, 2)
+    ]
+    lines = find_growth(free, 0)
+    assert [one.label for one in lines] == ["call on rabbit, servers 1", "call on rabbit, servers 2"]
+    assert [one.loads for one in lines] == [(1, 2, 4), (1, 2, 4)]
+    pairs = [one for one in free if one.servers == 1]
+    together = [replace(one, servers=one.clients) for one in pairs]
+    (line,) = find_growth(together, 0)
+    assert (line.label, line.loads) == ("call on rabbit", (1, 2, 4))
+
+
 def test_servers_and_rate_are_loads_too() -> None:
     (servers,) = find_growth([figures(1, 10, 5, servers=n) for n in (1, 2, 4)], 0)
     (rates,) = find_growth([figures(1, x, 5) for x in (10, 20, 40)], 0)
