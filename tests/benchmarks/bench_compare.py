@@ -190,11 +190,14 @@ def main() -> None:
         }
     if wishes.real:
         figures["identical_real"] = pairs_called(list(real(wishes.real)))
-    text = json.dumps(figures, indent=1)
-    print(text)
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    figures = {part: {"on": today, **measured} for part, measured in figures.items()}
+    print(json.dumps(figures, indent=1))
     if wishes.into:
         wishes.into.mkdir(parents=True, exist_ok=True)
-        (wishes.into / "compare.json").write_text(f"{text}\n", encoding="utf-8")
+        path = wishes.into / "compare.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**before, **figures}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
