@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GrowthFinding", "LoadFigures", "find_growth", "growth_sentences", "growth_tables", "load_figures"]
 
-#: Parts of a sweep's key that say it is load that is swept.
-_LOAD_KEYS = frozenset({"clients", "servers", "rate", "scale"})
 #: What the load may be counted in, the first that varies: (attribute, word).
 _LOADS = (("clients", "clients"), ("servers", "servers"), ("offered_per_s", "operations per second"))
 #: The parts of a sweep's key that vary it.
@@ -36,6 +34,7 @@ _KEYS = {
     "servers": frozenset({"servers"}),
     "offered_per_s": frozenset({"rate"}),
 }
+_LOAD_KEYS = frozenset[str]().union(*_KEYS.values())
 
 
 @dataclass(frozen=True, slots=True)
