@@ -46,7 +46,8 @@ class ServerSpec(Frozen):
     @model_validator(mode="after")
     def _check(self) -> ServerSpec:
         if self.raises + self.silent > 1:
-            raise refuse(Fault(("silent",), "more than all requests are either refused or never answered"))
+            what = "more than all requests are either refused or never answered"
+            raise refuse(Fault(("silent",), what, "raises and silent of 100% together at most"))
         return self
 
 

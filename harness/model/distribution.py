@@ -62,7 +62,8 @@ class Draw(Frozen):
             faults.append(Fault(("uniform",), "the greatest value is less than the least", "[LEAST, GREATEST]"))
         values, weights = self.choice, self.weights
         if values is not None and weights is not None and (len(weights) != len(values) or not sum(weights)):
-            faults.append(Fault(("weights",), f"{len(values)} values need as many weights, not all 0"))
+            what = f"{len(values)} values need as many weights, not all 0"
+            faults.append(Fault(("weights",), what, str([1] * len(values))))
         if faults:
             raise refuse(*faults)
         return self

@@ -37,6 +37,19 @@ _WHERE: Mapping[str, At] = {
 }
 #: Keys of a task that stand beside the workloads.
 _OF_LOAD: Mapping[str, At] = {"duration_s": ("load", "duration"), "warmup_s": ("load", "warmup")}
+#: What would be right instead, by key of the task.
+_INSTEAD: Mapping[str, str] = {
+    "driver": "an adapter that speaks what the stack's driver speaks",
+    "notify": "no notify, or a system with a bus",
+    "notify.pool": "no pools, or systems whose bus is rabbitmq only",
+    "behaviour.requeue_fraction": "no requeues, or pattern: notify over a bus",
+    "behaviour.ack": "no acknowledge, or adapter: kombu or proton",
+    "ttl_s": "no ttl, or adapter: kombu or proton",
+    "monitor_s": "no monitor, or adapter: oslo",
+    "retry": "no retry, or adapter: oslo",
+    "options": "no options, or adapter: oslo",
+    "pattern": "another pattern, or another adapter",
+}
 #: Adapters whose traffic does not go over a bus of the system.
 _WITHOUT_BUS = ("loopback",)
 
@@ -62,7 +75,8 @@ def task_fault(system: str, workload: str, task: Mapping[str, Any]) -> Fault | N
         if key in _OF_LOAD:
             return Fault(_OF_LOAD[key], f"system {system!r} cannot do this: {reason}")
         place = _WHERE.get(key) or _WHERE.get(".".join(key.split(".")[:2])) or _WHERE.get(key.split(".")[0], ())
-        return Fault(("workloads", workload, *place), f"system {system!r} cannot do this: {reason}")
+        what = f"system {system!r} cannot do this: {reason}"
+        return Fault(("workloads", workload, *place), what, _INSTEAD.get(key))
     return None
 
 

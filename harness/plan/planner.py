@@ -256,9 +256,8 @@ class _Builder:
         address = next(self._addresses[site], None)
         if address is None:
             subnet = self.sites[site].subnet
-            raise Impossible(
-                [Fault(("topology",), f"site {site!r} has more nodes than its network {subnet} has addresses")]
-            )
+            what = f"site {site!r} has more nodes than its network {subnet} has addresses"
+            raise Impossible([Fault(("topology",), what, "fewer agents at the site, or a wider subnet of it")])
         image = limits.image if isinstance(limits, Placed) else None
         self._nodes[name] = NodePlan(name, site, role, *address, image, limits.cpus, limits.memory)
 

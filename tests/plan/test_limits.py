@@ -90,6 +90,7 @@ def test_what_cannot_be_done_is_refused_where_it_is_asked(workload: dict[str, An
     assert finding.key == f"workloads.w.{key}"
     assert says in finding.what
     assert finding.line is not None
+    assert finding.expected
 
 
 RAW = {
@@ -112,6 +113,7 @@ def test_what_only_oslo_messaging_can_do_is_refused_without_it(workload: dict[st
         plan(workload, systems=RAW)
     finding = caught.value.findings[0]
     assert (finding.key, says in finding.what) == (f"workloads.w.{key}", True)
+    assert finding.expected
 
 
 def test_a_systems_adapter_is_its_workloads_and_may_do_what_oslo_cannot() -> None:
