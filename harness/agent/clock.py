@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import threading
 import time
 from typing import Any
 
-__all__ = ["clock_facts", "now", "sleep_until", "wake_promptly"]
+__all__ = ["clock_facts", "now", "precise_timers", "sleep_until"]
 
 #: Nanoseconds of CLOCK_MONOTONIC.
 now = time.monotonic_ns
 
 _PR_SET_TIMERSLACK = 29
-#: The system call, which C libraries have only lately, by machine.
-_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-#: struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period.
-_SCHED_ATTR = struct.Struct("=IIQiIQQQ")
-#: The shortest slice the kernel grants.
-_SLICE_NS = 100_000
 
 
 def clock_facts() -> dict[str, Any]:
@@ -39,25 +32,13 @@ def clock_facts() -> dict[str, Any]:
 
 
 # One handle for good: ctypes makes a class per handle, and each leaves weak references behind.
-_LIBC = ctypes.CDLL(None)
-_PRCTL = getattr(_LIBC, "prctl", None)
-_SYSCALL = getattr(_LIBC, "syscall", None)
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
-def wake_promptly() -> None:
-    """Let the calling thread run as soon as its sleep ends, also where every processor is busy (Linux only).
-
-    Its timer slack becomes 1 ns instead of 50 us (prctl(2)), and the time slice it asks for 0.1 ms instead of some
-    milliseconds: it gets no more of a processor than others do, but it gets its share sooner (sched_setattr(2);
-    kernels before 6.12 take no notice). A thread with another policy than the usual one is left as it is. Threads
-    that it starts inherit the slice.
-    """
+def precise_timers() -> None:
+    """Let the calling thread's sleeps end on time: timer slack 1 ns instead of 50 us (prctl(2), Linux only)."""
     if _PRCTL is not None:
         _PRCTL(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
-    number = _SCHED_SETATTR.get(os.uname().machine)
-    if _SYSCALL is not None and number is not None and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        _SYSCALL(number, 0, _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0), 0)
 
 
 def sleep_until(instant: int, stop: threading.Event) -> bool:

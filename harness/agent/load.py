@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
-from harness.agent.clock import now, sleep_until, wake_promptly
+from harness.agent.clock import now, precise_timers, sleep_until
 from harness.agent.schedule import due_offsets
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Load:
         return not any(worker.is_alive() for worker in self._workers)
 
     def _work(self) -> None:
-        wake_promptly()
+        precise_timers()
         if self._closed:
             self._work_closed()
         else:

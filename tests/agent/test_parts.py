@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
-import struct
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent.channel import mask
-from harness.agent.clock import clock_facts, now, sleep_until, wake_promptly
+from harness.agent.clock import clock_facts, now, sleep_until
 from harness.agent.draw import make_draw
 from harness.agent.failures import Failures
 from harness.agent.limits import check_limits
@@ -145,25 +139,6 @@ def test_sleeping_ends_at_the_instant_or_at_the_stop() -> None:
     stop = threading.Event()
     stop.set()
     assert not sleep_until(now() + 10**12, stop)
-
-
-def test_a_prompt_thread_asks_for_a_short_slice_and_keeps_its_nice_value() -> None:
-    attributes = struct.Struct("=IIQiIQQQ")
-    sched_getattr = {"x86_64": 315, "aarch64": 275}[platform.machine()]
-
-    def prompt() -> tuple[int, int, int]:
-        os.setpriority(os.PRIO_PROCESS, 0, 7)
-        wake_promptly()
-        told = ctypes.create_string_buffer(attributes.size)
-        assert ctypes.CDLL(None).syscall(sched_getattr, 0, told, attributes.size, 0) == 0
-        _, _, _, nice, _, slice_ns, _, _ = attributes.unpack(told.raw)
-        return int(Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text()), nice, slice_ns
-
-    with ThreadPoolExecutor(1) as threads:
-        slack_ns, nice, slice_ns = threads.submit(prompt).result()
-    release = tuple(int(part) for part in platform.release().split(".")[:2])
-    assert (slack_ns, nice) == (1, 7)
-    assert slice_ns == (100_000 if release >= (6, 12) else 0)
 
 
 def test_this_process_can_say_which_clock_it_reads() -> None:

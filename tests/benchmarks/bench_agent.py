@@ -231,46 +231,49 @@ def _perform(client: AgentHandle, count: int) -> None:
 
 def punctuality(here: Place) -> None:
     """Send delay of open-loop clients: sent - due. Over a bus these are casts: 1,000 calls a second, with their server
-    and broker, are more than two cores can do, and a saturated machine says nothing about the generator."""
+    and broker, are more than two cores can do, and a saturated machine says nothing about the generator. The median of
+    three stretches counts: a moment in which the machine did something else is one stretch's."""
     for driver in ("none", "rabbit", "amqp1"):
         for agents, rate, goal_ms in ((1, 500.0, 1.0), (10, 100.0, 2.0)):
             what = "loopback calls" if driver == "none" else f"{driver} casts"
-            print(f"send delay, {what}, {agents} x {rate:g}/s, 15 s")
-            if driver != "none":
-                here.agent(driver, 0, "server")
-            schedules = [
-                {"kind": "constant", "rate_per_s": rate, "offset_s": number / agents / rate} for number in range(agents)
-            ]
-            clients = [
-                here.agent(
-                    driver,
-                    number,
-                    "client",
-                    pattern="rpc-call" if driver == "none" else "rpc-cast",
-                    schedule=schedule,
-                    workers=32,
-                    warmup_s=3.0,
-                    duration_s=12.0,
-                )
-                for number, schedule in enumerate(schedules, start=1)
-            ]
-            noise = Noise()
-            start = time.monotonic() + 0.5
-            for client in clients:
-                client.go(start)
-            for client in clients:
-                client.wait_finished(120.0)
-            busy = str(noise)
-            records = np.concatenate([here.records(client) for client in clients])
-            starved = sum(client.report().starved for client in clients)
-            failed = int(np.count_nonzero(records["status"]))
-            records = records[(records["flags"] & WARMUP) == 0]
-            delay = records["mid"] - records["due"]
-            here.stop()
-            print(f"    send delay {percentiles(delay)}; response {percentiles(records['done'] - records['due'])}")
-            print(f"    {len(records)} operations, {failed} failed, {starved} starved; {busy}")
-            p99 = float(np.percentile(delay, 99)) / 1e6
+            print(f"send delay, {what}, {agents} x {rate:g}/s, 3 times 10 s")
+            p99 = float(np.median([_send_delay_p99_ms(here, driver, agents, rate) for _ in range(3)]))
             show(f"{what}: p99 send delay, {agents} x {rate:g}/s", p99, "ms", f"<= {goal_ms:g}", p99 <= goal_ms)
+
+
+def _send_delay_p99_ms(here: Place, driver: str, agents: int, rate: float) -> float:
+    """The send delay of so many fresh clients of that rate over 8 s, after 2 s of warm-up; prints what was met."""
+    if driver != "none":
+        here.agent(driver, 0, "server")
+    clients = [
+        here.agent(
+            driver,
+            number + 1,
+            "client",
+            pattern="rpc-call" if driver == "none" else "rpc-cast",
+            schedule={"kind": "constant", "rate_per_s": rate, "offset_s": number / agents / rate},
+            workers=32,
+            warmup_s=2.0,
+            duration_s=8.0,
+        )
+        for number in range(agents)
+    ]
+    noise = Noise()
+    start = time.monotonic() + 0.5
+    for client in clients:
+        client.go(start)
+    for client in clients:
+        client.wait_finished(120.0)
+    busy = str(noise)
+    records = np.concatenate([here.records(client) for client in clients])
+    starved = sum(client.report().starved for client in clients)
+    failed = int(np.count_nonzero(records["status"]))
+    records = records[(records["flags"] & WARMUP) == 0]
+    delay = records["mid"] - records["due"]
+    here.stop()
+    print(f"    send delay {percentiles(delay)}; response {percentiles(records['done'] - records['due'])}")
+    print(f"    {len(records)} operations, {failed} failed, {starved} starved; {busy}")
+    return float(np.percentile(delay, 99)) / 1e6
 
 
 def memory(here: Place) -> None:
@@ -315,12 +318,15 @@ def stall(here: Place) -> None:
         here.stop()
         response, service = records["done"] - records["due"], records["done"] - records["mid"]
         begin, end = int((start + 8.0) * 1e9), int((start + 10.0) * 1e9)
-        apart = (records["done"] < begin) | (records["due"] > end + 500_000_000)
+        before, after = service[records["done"] < begin], service[records["due"] > end + 500_000_000]
         print(f"    response {percentiles(response)}")
-        print(f"    service of calls outside the stall {percentiles(service[apart])}")
+        print(f"    service of the {len(before)} calls done before it {percentiles(before)}")
+        print(f"    service of the {len(after)} calls due 0.5 s after it, or later {percentiles(after)}")
         # 200 of 1,800 calls met the stall, waiting between 2 s and 0: the top 1 % waited 1.82 s and more
         p99 = float(np.percentile(response, 99)) / 1e9
         show(f"{driver}: p99 response time", p99, "s", "near 2", 1.7 <= p99 <= 2.3)
+        ratio = float(np.percentile(after, 99) / np.percentile(before, 99))
+        show(f"{driver}: p99 service time of the rest, after / before the stall", ratio, "x", "near 1", ratio <= 1.5)
 
 
 def fleet(here: Place) -> None:
