@@ -19,7 +19,8 @@ __all__ = ["Pair", "PairSamples", "Summary", "merge", "summarise"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pair:
-    """A workload between two sites. `server_site` is "" where it is not known."""
+    """A workload between two sites. `server_site` is "" for operations that no single site served: messages to a target
+    of several sites, and calls to one that were not answered."""
 
     workload: str
     pattern: str
@@ -29,7 +30,12 @@ class Pair:
     @property
     def label(self) -> str:
         """For people: "local-call, edge-a to edge-a"."""
-        return f"{self.workload}, {self.client_site} to {self.server_site or 'no known site'}"
+        return f"{self.workload}, {self.client_site} to {self.to}"
+
+    @property
+    def to(self) -> str:
+        """For people: who served."""
+        return self.server_site or "several sites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class PairSamples:
         response: done - due.
         service: done - sent.
         delay: sent - due, of the failed operations too.
-        arrival: received - due at the receiver, None where clocks differ.
+        arrival: received - due at the receiver, None where clocks differ, or where no single site is meant.
         failed: failed operations.
         starved: operations that found no free worker.
     """

@@ -77,12 +77,12 @@ def warnings_of(findings: Findings) -> list[str]:
             "router is."
         )
     found += findings.problems
-    doubted = [finding for finding in findings.pairs if finding.doubts]
+    doubted = [finding for finding in findings.located if finding.doubts]
     if doubted:
         kinds = Counter(kind for finding in doubted for kind in {doubt.kind for doubt in finding.doubts})
         first = doubted[0]
         found.append(
-            f"{len(doubted)} of {len(findings.pairs)} latency figures are doubtful: "
+            f"{len(doubted)} of {len(findings.located)} latency figures are doubtful: "
             + ", ".join(f"{kind} ({number})" for kind, number in kinds.most_common())
             + f". For one, {first.system.label}, {first.pair.label}: {first.doubts[0].why}."
         )
@@ -126,14 +126,14 @@ def _contrasts(findings: Findings) -> list[str]:
     """Pairs by how far the systems are apart, the farthest first; then the pair they agree on most. Of what is not
     sound only where nothing is."""
     groups: dict[tuple[object, str], list[PairFinding]] = {}
-    for finding in findings.pairs:
+    for finding in findings.located:
         if np.isfinite(finding.headline.p50_ms):
             groups.setdefault((finding.pair, repr(finding.system.point)), []).append(finding)
     whole = [group for group in groups.values() if len(group) > 1]
     sound = [group for group in whole if all(finding.system.sound for finding in group)]
     ranked = sorted(sound or whole, key=_apart, reverse=True)
     if not ranked:
-        return [_alone(finding) for finding in findings.pairs[:_MOST_PAIRS]]
+        return [_alone(finding) for finding in findings.located[:_MOST_PAIRS]]
     different = [group for group in ranked if _apart(group) > _ALIKE]
     alike = [group for group in ranked if _apart(group) <= _ALIKE]
     found = [_contrast(group) for group in _one_per_workload(different)[:_MOST_PAIRS]]
@@ -191,7 +191,7 @@ def _along(findings: Findings) -> list[str]:
     found = []
     told: set[str] = set()
     for pair in findings.pair_order:
-        own = [f for f in findings.pairs if f.pair == pair and f.system.point and np.isfinite(f.headline.p50_ms)]
+        own = [f for f in findings.located if f.pair == pair and f.system.point and np.isfinite(f.headline.p50_ms)]
         own = [f for f in own if f.system.sound] or own
         ends = {name: [f for f in own if f.system.name == name] for name in dict.fromkeys(f.system.name for f in own)}
         changes = [
@@ -224,7 +224,7 @@ def _way(finding: PairFinding) -> str:
 
 
 def _floors(findings: Findings) -> list[str]:
-    above = [f.above_floor_ms for f in findings.pairs if np.isfinite(f.above_floor_ms)]
+    above = [f.above_floor_ms for f in findings.located if np.isfinite(f.above_floor_ms)]
     if not above:
         return []
     span = f"between {numbers.ms(min(above))} and {numbers.ms(max(above))} ms"

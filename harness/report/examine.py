@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -202,6 +203,10 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
         floors_ms[pair] = _floor_s(pair, planned, measure) * 1e3
         samples[pair] = measured
         operations += len(rows)
+    for pair, measured, timeline in _received_elsewhere(arrivals, samples, planned):
+        samples[pair], timelines[pair] = measured, timeline
+        latencies[pair] = summarise(measured.headline(round_trip=False)[1])
+        floors_ms[pair] = _floor_s(pair, planned, "arrival") * 1e3
     finding = CellFinding(
         id=cell.id,
         system=system,
@@ -302,6 +307,23 @@ def _arrivals(
         if pair.pattern != "rpc-call":
             due = columns["due_ns"][known][rows]
             found[pair] = (due, columns["received_ns"][known][rows] - due)
+    return found
+
+
+def _received_elsewhere(
+    arrivals: Mapping[Pair, tuple[NDArray[np.int64], NDArray[np.int64]]],
+    samples: Mapping[Pair, PairSamples],
+    planned: Mapping[tuple[str, str, str], PairRecord],
+) -> list[tuple[Pair, PairSamples, Timeline]]:
+    """Messages to a target of several sites, by the site that received them: their arrival. How they were sent, and
+    which failed, is counted once, with the pair of their sending, which is to no single site."""
+    none = np.empty(0, np.int64)
+    found = []
+    for pair, (due, arrival) in arrivals.items():
+        sent = samples.get(replace(pair, server_site=""))
+        if pair not in samples and sent is not None and not _round_trip(pair, planned):
+            measured = PairSamples(none, none, sent.delay, np.sort(arrival), 0, sent.starved)
+            found.append((pair, measured, per_window(due, arrival, none)))
     return found
 
 

@@ -219,6 +219,17 @@ class Findings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def located(self) -> tuple[PairFinding, ...]:
+        """The pairs without those of messages that were timed at each site that received them: what remains is only
+        how long the bus took to accept them."""
+        timed = {(f.system.label, f.pair.workload, f.pair.client_site) for f in self.pairs if f.measure == "arrival"}
+        return tuple(
+            f
+            for f in self.pairs
+            if f.pair.server_site or (f.system.label, f.pair.workload, f.pair.client_site) not in timed
+        )
+
+    @property
     def pair_order(self) -> tuple[Pair, ...]:
         """All pairs, in the order the scenario names their workloads."""
         return tuple(dict.fromkeys(finding.pair for finding in self.pairs))

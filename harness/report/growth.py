@@ -114,13 +114,14 @@ def load_figures(
         pattern = next(pair.pattern for _, samples in cells for pair in samples if pair.workload == workload)
         own = [[measured for pair, measured in samples.items() if pair.workload == workload] for _, samples in cells]
         duration = first.phases["duration_s"]
-        merged = merge([measured for found in own for measured in found])
+        every = [measured for found in own for measured in found]
         fanout = next((one for one in fanouts if one.system is system and one.workload == workload), None)
         round_trip = pattern not in ("rpc-cast", "rpc-fanout", "notify")
         if fanout is not None:
             summary, done = fanout.last, [copies / duration for copies in fanout.copies]
         else:
-            summary = summarise(merged.headline(round_trip=round_trip)[1])
+            timed = [measured for measured in every if measured.arrival is not None] or every
+            summary = summarise(merge(timed).headline(round_trip=round_trip)[1])
             done = [sum(len(measured.response) for measured in found) / duration for found in own]
         agents = [agent for agent in first.agents.values() if agent.workload == workload]
         begun = [sum(len(measured.response) + measured.failed for measured in found) / duration for found in own]
@@ -134,7 +135,7 @@ def load_figures(
             throughput_per_s=float(np.median(done)),
             p50_ms=summary.p50_ms,
             p99_ms=summary.p99_ms,
-            failed=merged.failed,
+            failed=sum(measured.failed for measured in every),
             cores=_by_role(cells, "cpu_cores"),
             bus_mib=_by_role(cells, "anonymous_mib_end").get("bus", math.nan),
             bus_sockets=_by_role(cells, "sockets_end").get("bus", math.nan),

@@ -136,7 +136,7 @@ def latency_table(findings: Findings) -> Table:
         (
             f.pair.workload,
             f.pair.client_site,
-            f.pair.server_site or numbers.NONE,
+            f.pair.to,
             f.system.label,
             f.measure,
             f.floor_ms,
@@ -181,7 +181,7 @@ def percentile_table(findings: Findings) -> Table:
         (
             f.pair.workload,
             f.pair.client_site,
-            f.pair.server_site or numbers.NONE,
+            f.pair.to,
             f.system.label,
             name,
             s.n,
@@ -221,7 +221,7 @@ def _figures(f: PairFinding) -> list[tuple[str, Any]]:
     figures = [("response" if f.round_trip else "acceptance", f.response), ("service", f.service)]
     if f.measure == "arrival":
         figures.insert(0, ("arrival", f.headline))
-    return [*figures, ("send delay", f.delay)]
+    return [(name, summary) for name, summary in (*figures, ("send delay", f.delay)) if summary.n]
 
 
 #: Sums of the ledger in the table of deliveries.

@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.report import numbers
 from harness.report.answer import answer
 from harness.report.examine import examine
-from harness.report.findings import Findings, point_texts
+from harness.report.findings import Findings, PairFinding, point_texts
 from harness.report.markdown import run_markdown
 from harness.report.provenance import provenance
 from harness.report.publish import publish_run
@@ -112,6 +112,28 @@ def test_a_late_generator_is_said(tmp_path: Path) -> None:
 def test_a_median_below_the_floor_is_said(tmp_path: Path) -> None:
     said = answer(look(tmp_path, Made(seconds=5, faster={"rabbit": 0.5})))
     assert any("below the floor" in warning and "links were not in force" in warning for warning in said.warnings)
+
+
+def test_messages_to_several_sites_are_timed_at_each_and_their_sending_is_counted_once(tmp_path: Path) -> None:
+    found = look(tmp_path, Made(seconds=6, also_at="edge-b", fail=3))
+    events = {f.pair.server_site: f for f in found.pairs if f.system.name == "amqp1" and _from_edge_a(f)}
+    assert {site: (f.measure, f.failed) for site, f in events.items()} == {
+        "core": ("arrival", 0),
+        "edge-b": ("arrival", 0),
+        "": ("acceptance", 3),
+    }
+    assert all(0 < events[site].above_floor_ms < 10 for site in ("core", "edge-b"))
+    assert events["edge-b"].floor_ms > events["core"].floor_ms > 0
+    assert events["core"].headline.n + events["edge-b"].headline.n == events[""].headline.n == 6 * 50 - 3
+    assert [f.pair.server_site for f in found.located if f.system.name == "amqp1" and _from_edge_a(f)] == [
+        "core",
+        "edge-b",
+    ]
+    assert not any("several sites" in sentence for sentence in answer(found).sentences)
+
+
+def _from_edge_a(finding: PairFinding) -> bool:
+    return finding.pair.workload == "events" and finding.pair.client_site == "edge-a"
 
 
 def test_clocks_apart_mean_no_one_way_times(tmp_path: Path) -> None:

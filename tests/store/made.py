@@ -52,6 +52,7 @@ class Made:
     faster: by system, a factor on the whole latency.
     fail, lose, double: per client, how many operations fail, accepted messages are lost, or arrive twice.
     leak_bytes_s: growth of every client process by system.
+    also_at: another site with a listener, which gets every other notification.
     """
 
     seconds: int = 10
@@ -72,6 +73,7 @@ class Made:
     shared_clock: bool = True
     send_delay_ms: float = 0.1
     point: Mapping[str, Any] = field(default_factory=dict)
+    also_at: str = ""
 
 
 def floor_s(system: str, client: str, server: str, *, round_trip: bool) -> float:
@@ -118,16 +120,16 @@ def plan(made: Made, system: str, repetition: int, order: int) -> CellPlan:
         )
 
     for workload, pattern, at in WORKLOADS:
-        servers = [at] if at else ["edge-a", "edge-b"]
+        servers = [site for site in (at, made.also_at) if site] if at else ["edge-a", "edge-b"]
         for site in servers:
             add("server", workload, pattern, site, workload if at else f"{workload}-{site}")
         for site in ("edge-a", "edge-b"):
-            server = at or site
             topic = workload if at else f"{workload}-{site}"
             add("client", workload, pattern, site, topic)
-            floor = floor_s(system, site, server, round_trip=pattern == "rpc-call")
-            path = (site, "core", server) if system == "rabbit" else (site, server)
-            pairs.append(PairPlan(workload, site, server, topic, path, floor, pattern == "rpc-call"))
+            for server in servers if at else [site]:
+                floor = floor_s(system, site, server, round_trip=pattern == "rpc-call")
+                path = (site, "core", server) if system == "rabbit" else (site, server)
+                pairs.append(PairPlan(workload, site, server, topic, path, floor, pattern == "rpc-call"))
     return CellPlan(
         id=f"{system}-r{repetition}",
         system=system,
@@ -209,8 +211,9 @@ def fill(cell: CellWriter, cell_plan: CellPlan, made: Made, scratch: Path) -> No
     inbox: dict[int, list[NDArray[np.void]]] = {agent.index: [] for agent in cell_plan.agents}
     for agent in cell_plan.agents:
         if agent.role == "client":
-            records, deliveries, server = client_records(cell_plan, agent, made, scale, rng)
-            inbox[server].append(deliveries)
+            records, deliveries = client_records(cell_plan, agent, made, scale, rng)
+            for server, received in deliveries.items():
+                inbox[server].append(received)
             cell.set_agent(agent.index, failures=FAILURES, counters=tally(records))
             cell.add_client_records(agent.index, write(scratch / "raw.bin", records))
     for agent in cell_plan.agents:
@@ -229,24 +232,24 @@ def tally(records: NDArray[np.void]) -> dict[str, Any]:
 
 def client_records(
     cell_plan: CellPlan, agent: AgentPlan, made: Made, scale: float, rng: np.random.Generator
-) -> tuple[NDArray[np.void], NDArray[np.void], int]:
-    """One client's raw records, those of its messages at the server that got them, and that server's index."""
-    pair = next(p for p in cell_plan.pairs if p.workload == agent.workload and p.client_site == agent.site)
-    server = next(
-        a.index
-        for a in cell_plan.agents
-        if a.role == "server" and a.workload == agent.workload and a.site == pair.server_site
-    )
+) -> tuple[NDArray[np.void], dict[int, NDArray[np.void]]]:
+    """One client's raw records, and those of its messages at the servers that got them, by the servers' index."""
+    pairs = [p for p in cell_plan.pairs if p.workload == agent.workload and p.client_site == agent.site]
+    pair = pairs[0]
+    indices = {a.site: a.index for a in cell_plan.agents if a.role == "server" and a.workload == agent.workload}
+    servers = [indices[p.server_site] for p in pairs]
     count = made.rate * (made.seconds + made.warmup_s)
     records = np.zeros(count, RECORD)
     records["seq"] = np.arange(count)
-    records["peer"] = server if pair.round_trip else NOBODY
+    records["peer"] = servers[0] if pair.round_trip else NOBODY
     records["due"] = GO_NS + np.arange(count) * (1_000_000_000 // made.rate)
     records["flags"] = np.where(records["due"] < GO_NS + made.warmup_s * 1_000_000_000, WARMUP, 0)
     records["size"] = 1024
     records["mid"] = records["due"] + int(made.send_delay_ms * 1e6)
     overhead = made.overhead_ms * 1e6 * np.exp(made.spread * rng.standard_normal(count))
-    latency = ((pair.floor_s * 1e9 + overhead) * scale).astype(np.int64)
+    turn = np.arange(count) % len(pairs)
+    floor = np.array([p.floor_s for p in pairs])[turn]
+    latency = ((floor * 1e9 + overhead) * scale).astype(np.int64)
     records["done"] = records["mid"] + latency
     ok = np.ones(count, bool)
     ok[count - made.fail :] = made.fail == 0
@@ -258,10 +261,13 @@ def client_records(
     arrived["status"] = 0
     arrived["mid"] = records["mid"] + (latency // 2 if pair.round_trip else latency)
     arrived["done"] = arrived["mid"] + 50_000
-    arrived = arrived[ok]
-    if not pair.round_trip:
-        arrived = arrived[made.lose :]
-    return records, np.concatenate([arrived, arrived[: made.double]]), server
+    found = {}
+    for at, server in enumerate(servers):
+        own = arrived[ok & (turn == at)]
+        if not pair.round_trip:
+            own = own[made.lose :]
+        found[server] = np.concatenate([own, own[: made.double]])
+    return records, found
 
 
 def write(path: Path, records: NDArray[np.void]) -> Path:

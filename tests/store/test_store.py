@@ -43,7 +43,7 @@ def test_times_are_exact(made_run: Path) -> None:
     rng = np.random.default_rng([made.seed, 0])
     rng.standard_normal()  # the cell's own scale comes first
     first = next(agent for agent in cell_plan.agents if agent.role == "client")
-    records, _, _ = client_records(cell_plan, first, made, 1.0, rng)
+    records, _ = client_records(cell_plan, first, made, 1.0, rng)
     frame = harness.load_run(made_run).operations(warmup=True)
     mine = frame[(frame["cell"] == "rabbit-r1") & (frame["agent"] == first.name)]
     np.testing.assert_array_equal(mine["seq"], records["seq"])

@@ -29,7 +29,7 @@ def pair_distributions(findings: Findings) -> list[Plot]:
     labels = [system.label for system in findings.systems]
     plots = []
     for at, pair in enumerate(findings.pair_order):
-        found = [f for f in findings.pairs if f.pair == pair and len(f.levels) > 1]
+        found = [f for f in findings.located if f.pair == pair and len(f.levels) > 1]
         if found:
             plots.append(_nines(f"nines-{at}", pair.label, found, labels))
     return plots
@@ -68,7 +68,7 @@ def system_distributions(findings: Findings) -> list[Plot]:
     """One ECDF plot per system, a line per pair of sites."""
     plots = []
     for at, system in enumerate(findings.systems):
-        found = [f for f in findings.pairs if f.system is system and len(f.levels) > 1]
+        found = [f for f in findings.located if f.system is system and len(f.levels) > 1]
         if not found:
             continue
         said = "Medians: " + "; ".join(f"{f.pair.label} {numbers.ms(f.headline.p50_ms)} ms" for f in found)

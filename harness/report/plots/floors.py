@@ -25,9 +25,9 @@ _NAMES = 120
 
 def floor_plots(findings: Findings) -> list[Plot]:
     """One plot per workload, so that pairs of the same kind stand below each other."""
-    workloads = dict.fromkeys(finding.pair.workload for finding in findings.pairs)
+    workloads = dict.fromkeys(finding.pair.workload for finding in findings.located)
     return [
-        _plot(f"floor-{at}", workload, [f for f in findings.pairs if f.pair.workload == workload], findings)
+        _plot(f"floor-{at}", workload, [f for f in findings.located if f.pair.workload == workload], findings)
         for at, workload in enumerate(workloads)
     ]
 
@@ -36,12 +36,12 @@ def _plot(plot_id: str, workload: str, found: Sequence[PairFinding], findings: F
     pairs = list(dict.fromkeys(f.pair for f in found))
     labels = [system.label for system in findings.systems]
     said = "; ".join(
-        f"{f.pair.client_site} to {f.pair.server_site or 'any'} on {f.system.label}: "
+        f"{f.pair.client_site} to {f.pair.to} on {f.system.label}: "
         f"floor {numbers.ms(f.floor_ms)}, p50 {numbers.ms(f.headline.p50_ms)}, p99 {numbers.ms(f.headline.p99_ms)} ms"
         for f in found
     )
     measures = " and ".join(dict.fromkeys(f.measure for f in found))
-    names = {pair: "\n".join(wrapped(f"{pair.client_site} to\n{pair.server_site or 'any'}", _NAMES)) for pair in pairs}
+    names = {pair: "\n".join(wrapped(f"{pair.client_site} to\n{pair.to}", _NAMES)) for pair in pairs}
     slots = {pair: max(_ROW * sum(f.pair == pair for f in found), NAME_ROW * lines_of(names[pair])) for pair in pairs}
     height = 12 + sum(slots.values()) + _GAP * (len(pairs) - 1)
     with canvas(plot_id, f"{workload}: {measures} against the floor", said, height=height) as drawn:

@@ -41,7 +41,7 @@ def sweep_plots(findings: Findings, *, prefix: str = "sweep", of: str = "") -> l
     for at, pair in enumerate(findings.pair_order):
         title = f"{pair.label} ({of})" if of else pair.label
         for number, axis in enumerate(axes):
-            found = [f for f in findings.pairs if f.pair == pair and axis in f.system.point]
+            found = [f for f in findings.located if f.pair == pair and axis in f.system.point]
             if len({str(f.system.point[axis]) for f in found}) > 1:
                 plots.append(_plot(f"{prefix}-{at}-{number}", title, axis, axes, found))
     return plots
