@@ -43,9 +43,9 @@ STACKS = {"rabbit": "oslo-14.7.3-rabbit", "amqp1": "oslo-14.7.3-amqp1", "none": 
 #: Long enough that what begins and ends a stretch of load, a few commands, does not count as the calls' own.
 CALLS = 200
 #: Identical processes differ by some per cent for as long as they live (how their memory came to lie, which of their
-#: threads got which arena), so there are several of each kind, and each takes a few turns.
-PROCESSES = 6
-TURNS = 8
+#: threads got which arena), so there are many of each kind, and each takes a few turns.
+PROCESSES = 12
+TURNS = 4
 MEMBERS = 1000
 #: Prints the bytes no other process shares, of each process named.
 _PRIVATE = """
