@@ -221,6 +221,30 @@ def test_a_notification_given_back_comes_again(rig: Rig, case: tuple[str, str, s
         assert any(record.flags & REDELIVERED for record in kept)
 
 
+def test_what_nobody_takes_within_its_time_to_live_is_gone(rig: Rig) -> None:
+    rig.use("kombu", "oslo-14.7.3-rabbit", "rabbit")
+    first, brief, lasting = rig.start(
+        [
+            rig.task(1, "server", pattern="notify"),
+            rig.task(6, "client", pattern="notify", ttl_s=0.2),
+            rig.task(7, "client", pattern="notify", ttl_s=60.0),
+        ]
+    )
+    first.stop()  # its queue stays
+    assert rig.perform(brief, 20).done == rig.perform(lasting, 20).done == 20
+    time.sleep(0.5)
+    (second,) = rig.start([rig.task(2, "server", pattern="notify")])
+    received = rig.received(second, 20)
+    assert {(record.peer, record.seq) for record in received} == {(7, seq) for seq in range(20)}
+
+
+def test_a_message_in_time_arrives_with_its_time_to_live(rig: Rig) -> None:
+    rig.use("proton", "proton", "amqp1")
+    server, client = rig.start([rig.task(5, "server"), rig.task(6, "client", pattern="rpc-cast", ttl_s=5.0)])
+    assert rig.perform(client, 20).done == 20
+    assert sorted(record.seq for record in rig.received(server, 20)) == list(range(20))
+
+
 @pytest.mark.parametrize("case", OVER_RABBIT, ids="-".join)
 def test_pools_each_get_every_notification(rig: Rig, case: tuple[str, str, str]) -> None:
     rig.use(*case)

@@ -45,7 +45,7 @@ CALLS = 200
 #: Identical processes differ by some per cent for as long as they live (how their memory came to lie, which of their
 #: threads got which arena), so there are many of each kind, and each takes a few turns.
 PROCESSES = 12
-TURNS = 4
+TURNS = 10
 MEMBERS = 1000
 #: Prints the bytes no other process shares, of each process named.
 _PRIVATE = """
