@@ -53,3 +53,22 @@ def test_what_it_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`?make ([\w-]+)", TEXT):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE) or target == "and", target
+
+
+def test_what_it_says_of_leaks_is_in_the_committed_reports() -> None:
+    memory = ROOT / "results" / "memory"
+    calibration = (memory / "calibration.md").read_text(encoding="utf-8")
+    clean, found = re.findall(r"(\d+ of \d+) clean checks .*?(\d+ of\s\d+) leaks of twice", TEXT, re.DOTALL)[0]
+    assert f"{clean} clean checks were called a leak" in calibration
+    assert f"{' '.join(found.split())} leaks of twice the limit were found" in calibration
+    rows = re.findall(
+        r"^\| (\S+) \| \S+ \| (leaks|never leaked|mended) \| (\w+) \|  \| (\d+)?",
+        (memory / "historical.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    right = [(known == "leaks") == (verdict == "leak") for _, known, verdict, _ in rows]
+    assert f"{sum(right)} of {len(right)}" in TEXT
+    blocks = {(stack, int(number)) for stack, _, verdict, number in rows if verdict == "leak"}
+    for name, release, number in re.findall(r"^\| (\S+) (\d\S+) .*\| (\d+) blocks", TEXT, re.MULTILINE):
+        stack = f"{name.removeprefix('python-qpid-').removeprefix('py-')}-{release.replace('.', '-')}"
+        assert (stack, int(number)) in blocks
