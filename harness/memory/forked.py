@@ -176,14 +176,15 @@ def _tell_types(operations: int, pause_s: float, out: IO[str], *, rested: bool) 
 def _trace(action: Callable[[], object], dose: CallableDose, count: int, names: list[str], out: IO[str]) -> None:
     for _ in range(dose.warmup_blocks * count):
         action()
+    # What a process was forked with is left out of the collector's sight; only here does it matter who holds what, and
+    # what has grown.
+    gc.unfreeze()
     attribution.start_tracing()
     before, _ = attribution.trace_growth(None)
     for _ in range(4 * count):
         action()
     time.sleep(dose.rest_s)  # what drains is not what leaks
     _, sites = attribution.trace_growth(before)
-    # What a process was forked with is left out of the collector's sight; only here does it matter who holds what.
-    gc.unfreeze()
     told = {"operations": 4 * count, "sites": sites, **attribution.origins(names)}
     print(json.dumps(told), file=out, flush=True)
 

@@ -16,6 +16,7 @@ import threading
 import time
 
 KEPT = []
+WORDS = []
 
 
 class Session:
@@ -66,6 +67,10 @@ def test_clean(client_memory, benchmark):
 
 def test_leaking(client_memory):
     client_memory(lambda: KEPT.append(Session()), rest_s=0.1, **FEW)
+
+
+def test_leaking_text(client_memory):
+    client_memory(lambda: WORDS.append(str(len(WORDS) + 10**6)), rest_s=0.1, **FEW)
 
 
 def test_pool_that_fills(client_memory):
@@ -120,10 +125,11 @@ def run(directory: Path, *options: str) -> str:
 
 def test_what_leaks_fails_in_the_call_phase_and_what_does_not_passes(ended: tuple[Path, str]) -> None:
     directory, output = ended
-    assert "6 failed, 3 passed" in output, output
+    assert "7 failed, 3 passed" in output, output
     cases = {case.get("name"): case for case in ET.parse(directory / "junit.xml").getroot().iter("testcase")}
     assert {name for name, case in cases.items() if case.find("failure") is not None} == {
         "test_leaking",
+        "test_leaking_text",
         "test_leak_beside_a_backlog",
         "test_open_files",
         "test_dying",
@@ -141,6 +147,8 @@ def test_the_failure_is_the_verdict_with_its_evidence(ended: tuple[Path, str]) -
     assert "one test_project.Session per operation" in output
     assert "test_project.KEPT" in output
     assert "allocated at" in output
+    assert "one item per operation (a call of the function under test) kept in a list held by" in output
+    assert "test_project.WORDS" in output, "the collector does not track text: what keeps it is told"
     assert "one test_project.Forgotten per operation" in output, "the backlog beside it is not what leaks"
     assert "one descriptor left open per operation" in output
     assert "the dosed process died (exit status 7)" in output
