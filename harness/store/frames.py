@@ -6,22 +6,30 @@ Frames are built column by column straight from the files, so that memory is bou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from harness.agent.records import WARMUP
-from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, take_ledger
+from harness.analysis.delivery import DELIVERY_NEEDS, OPERATION_NEEDS, LedgerRow, take_ledger
+from harness.analysis.failures import FailureCount
 from harness.analysis.leak import METRICS, Verdict
-from harness.analysis.recovery import RECOVERY_DELIVERY_NEEDS, RECOVERY_OPERATION_NEEDS, outages_in, take_recoveries
+from harness.analysis.recovery import (
+    RECOVERY_DELIVERY_NEEDS,
+    RECOVERY_OPERATION_NEEDS,
+    Outage,
+    Recovery,
+    outages_in,
+    take_recoveries,
+)
 from harness.errors import BadInput, DamagedResult
 from harness.store import facts
 from harness.store.places import UNKNOWN, by_agent, server_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,6 +48,11 @@ __all__ = [
     "recovery_frame",
     "sample_frame",
 ]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
 
 #: Columns of Run.latency, in order.
 LATENCY_COLUMNS = (
@@ -80,6 +93,10 @@ _OWN = {*LATENCY_COLUMNS, *DELIVERY_COLUMNS}
 _BYTES = {name: f"{name}_bytes" for name in ("rss", "pss", "uss", "anonymous")}
 #: Where the axes of the sweep come in Run.latency and Run.deliveries: after cell, system and repetition.
 _AXES_AT = 3
+_LEDGER_COLUMNS = ("workload", "pattern", "client_site", *_names(LedgerRow))
+_FAILURE_COLUMNS = ("workload", "client_site", *_names(FailureCount))
+_RECOVERY_COLUMNS = ("fault", *_names(Outage)[1:], *_names(Recovery)[1:])
+_GROWTH_HEAD = ("dose", "operations", "processes", "role", "verdict", "metric", "unit")
 _GROWTH_COLUMNS = ("state", "per_op", "low", "high", "delta", "mdl", "total")
 _OK = "ok"
 Arrays = dict[str, Any]
@@ -130,6 +147,16 @@ def _head(cell: Cell, state: str = "state") -> dict[str, Any]:
         state: cell.state,
         **axis_values(cell),
     }
+
+
+def _table(
+    cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], own: Sequence[str], state: str = "state"
+) -> pd.DataFrame:
+    """The rows as a frame; where there are none, its columns alone, so that what counts them finds none."""
+    if rows:
+        return pd.DataFrame(rows)
+    axes = dict.fromkeys(axis for cell in cells for axis in axis_values(cell))
+    return pd.DataFrame(columns=["cell", "system", "repetition", state, *axes, *own])
 
 
 def _axes(cells: Sequence[Cell], columns: Collection[str]) -> list[str]:
@@ -266,12 +293,12 @@ def ledger_frame(cells: Sequence[Cell]) -> pd.DataFrame:
                     "failures": "; ".join(f"{name}: {count}" for name, count in row.failures.items()),
                 }
             )
-    return pd.DataFrame(rows)
+    return _table(cells, rows, _LEDGER_COLUMNS)
 
 
 def failure_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row per client agent and kind of failure; see Run.failures for the columns. Raises DamagedResult."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cell in cells:
         if cell.record is None:
             continue
@@ -281,7 +308,7 @@ def failure_frame(cells: Sequence[Cell]) -> pd.DataFrame:
             agent = agents[kind.agent]
             who = {"workload": agent.workload, "client_site": agent.site, "agent": agent.name}
             rows.append({**_head(cell), **who, **{k: v for k, v in asdict(kind).items() if k != "agent"}})
-    return pd.DataFrame(rows)
+    return _table(cells, rows, _FAILURE_COLUMNS)
 
 
 def recovery_frame(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -300,10 +327,10 @@ def recovery_frame(cells: Sequence[Cell]) -> pd.DataFrame:
             values = {key: value for key, value in asdict(recovery).items() if key != "outage"}
             outage = {"fault" if key == "what" else key: value for key, value in asdict(recovery.outage).items()}
             rows.append({**_head(cell), **outage, **values})
-    return pd.DataFrame(rows)
+    return _table(cells, rows, _RECOVERY_COLUMNS)
 
 
-def growth_frame(cells: Iterable[Cell]) -> pd.DataFrame:
+def growth_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row per dose, role and metric; see Run.growth for the columns. Raises DamagedResult."""
     rows: list[dict[str, Any]] = []
     for cell in cells:
@@ -312,7 +339,7 @@ def growth_frame(cells: Iterable[Cell]) -> pd.DataFrame:
             rows += _growth_rows(cell, result or {"doses": ()})
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedResult(f"its memory result cannot be read ({error})", where=str(cell.path)) from None
-    return pd.DataFrame(rows)
+    return _table(cells, rows, (*_GROWTH_HEAD, *_GROWTH_COLUMNS), "cell_state")
 
 
 def _growth_rows(cell: Cell, result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -454,3 +454,19 @@ def test_a_command_need_not_be_utf_8(tmp_path: Path) -> None:
         "failed"
     )
     assert harness.load_run(tmp_path / "made" / "one").manifest.command[-1] == r"gr\udcfcn.yaml"
+
+
+def test_frames_without_rows_have_their_columns(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[2] / "results" / "examples"
+    quiet, dosed = harness.load_run(examples / "quickstart"), harness.load_run(examples / "memory-smoke")
+    failing = harness.load_run(make_run(tmp_path, Made(seconds=3, fail=2)))
+    for without, with_rows in (
+        (quiet.failures, failing.failures),
+        (quiet.growth, dosed.growth),
+        (dosed.memory, quiet.memory),
+    ):
+        assert without.empty
+        assert not with_rows.empty
+        assert list(without.columns) == list(with_rows.columns)
+    told = "fault kind begin_s end_s workload client_site rate_per_s first_success_s back_s watched_s interruption_s failed"
+    assert list(quiet.recovery.columns) == ["cell", "system", "repetition", "state", *told.split()]
