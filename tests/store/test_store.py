@@ -468,5 +468,6 @@ def test_frames_without_rows_have_their_columns(tmp_path: Path) -> None:
         assert without.empty
         assert not with_rows.empty
         assert list(without.columns) == list(with_rows.columns)
-    told = "fault kind begin_s end_s workload client_site rate_per_s first_success_s back_s watched_s interruption_s failed"
-    assert list(quiet.recovery.columns) == ["cell", "system", "repetition", "state", *told.split()]
+    outage = ["fault", "kind", "begin_s", "end_s", "workload", "client_site"]
+    came_back = ["rate_per_s", "first_success_s", "back_s", "watched_s", "interruption_s", "failed"]
+    assert list(quiet.recovery.columns) == ["cell", "system", "repetition", "state", *outage, *came_back]
