@@ -11,7 +11,7 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 |         | [schedule], [count]: of this stretch |                                                                    |
 | quiesce | timeout_s: longest wait; [pause_s]   | quiesced: drained, in_flight, reading (harness.agent.reading)      |
 | inspect | what: "types", "trace" or            | inspected: types (count by type) / sites (growth since the last    |
-|         | "origins" with names: of types       | trace) / holders, allocated, grown; see harness.agent.attribution  |
+|         | "origins" with names: of types       | trace) / holders, allocated, grown, opened: see attribution.py     |
 | report  | [final]: no record follows           | report: totals, failures (the table), records, lost_records        |
 | stop    |                                      | stopped; the process ends                                          |
 

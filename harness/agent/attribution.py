@@ -8,12 +8,15 @@ from __future__ import annotations
 import collections
 import ctypes
 import gc
+import os
 import sys
 import tracemalloc
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from harness.agent.proc import descriptor_kinds
 
 __all__ = ["count_types", "origins", "start_tracing", "trace_growth"]
 
@@ -34,6 +37,8 @@ _CONTAINERS = tuple(kind for kind, _ in _LENGTHS)
 _GREW = 3
 #: Number of items of every container when tracing began, by identity.
 _sizes: dict[int, int] = {}
+#: Open descriptors by kind when tracing began.
+_open: dict[str, int] = {}
 
 # CPython 3.11 looks for the traceback of an object that has a managed dictionary where the object begins, not where its
 # memory does, and so never finds one; asked for by address, it is there. 3.12 finds it.
@@ -62,11 +67,14 @@ def count_types() -> dict[str, int]:
 
 
 def start_tracing() -> None:
-    """Begin to record where memory is allocated, and note how large every container is; once begun, do nothing."""
+    """Begin to record where memory is allocated, and note how large every container is and what descriptors are open;
+    once begun, do nothing."""
     if tracemalloc.is_tracing():
         return
     _sizes.clear()
     _sizes.update({id(item): _length(item) for item in gc.get_objects() if isinstance(item, _CONTAINERS)})
+    _open.clear()
+    _open.update(descriptor_kinds(os.getpid()))
     tracemalloc.start(_FRAMES)
 
 
@@ -103,10 +111,14 @@ def origins(names: list[str]) -> dict[str, Any]:
     Keys: holders (by type, the chains of references that keep some of its objects alive, e.g. "queue.Queue <-
     pool.Pool._idle <- driver.Driver._pool <- module driver.DRIVERS"; equal chains once), allocated (frames, innermost
     first, by type, of one that was allocated since tracing began), grown (containers that have more items than when
-    tracing began, the most first: {"more": items, "chain": who holds it}).
+    tracing began, the most first: {"more": items, "chain": who holds it}), opened (by kind, how many more descriptors
+    are open than when tracing began).
     """
     with _no_collection():
-        return {"holders": _holders(names), "allocated": _allocated(names), "grown": _grown()}
+        told = {"holders": _holders(names), "allocated": _allocated(names), "grown": _grown()}
+    kinds = descriptor_kinds(os.getpid())
+    told["opened"] = {kind: more for kind, count in kinds.items() if (more := count - _open.get(kind, 0)) > 0}
+    return told
 
 
 @contextmanager

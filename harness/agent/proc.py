@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["children_of", "cost", "cpu_seconds", "descriptors", "memory", "sample", "start_time", "threads"]
+__all__ = [
+    "children_of",
+    "cost",
+    "cpu_seconds",
+    "descriptor_kinds",
+    "descriptors",
+    "memory",
+    "sample",
+    "start_time",
+    "threads",
+]
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -49,6 +59,20 @@ def descriptors(pid: int) -> tuple[int, int]:
         except OSError:
             continue
     return count, sockets
+
+
+def descriptor_kinds(pid: int) -> dict[str, int]:
+    """Open file descriptors by what they are: "pipe", "socket", "eventfd" and the like, or the path of a file."""
+    kinds: dict[str, int] = {}
+    directory = f"/proc/{pid}/fd"
+    for name in os.listdir(directory):  # noqa: PTH208
+        try:
+            target = os.readlink(f"{directory}/{name}")
+        except OSError:  # the one that lists them
+            continue
+        kind = target if target.startswith("/") else target.replace("anon_inode:", "").partition(":")[0].strip("[]")
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
 
 
 def _stat(pid: int) -> tuple[str, list[str]]:

@@ -303,9 +303,8 @@ class _Set:
         for role, wanted in asked.holders.items():
             sites = agents[role].inspect("trace")["sites"]
             told = agents[role].inspect("origins", names=list(wanted))
-            taken.traced[role] = Traced(
-                float(self.count * blocks), sites, told["holders"], told["allocated"], told["grown"]
-            )
+            told = {name: told[name] for name in ("holders", "allocated", "grown", "opened")}
+            taken.traced[role] = Traced(operations=float(self.count * blocks), sites=sites, **told)
 
     def _pass(self, why: str) -> None:
         """Rest for longer than the client's time-outs."""

@@ -28,6 +28,7 @@ class Traced:
         holders: chains of references by type.
         allocated: frames by type, of one object of each.
         grown: containers with more items than before: {"more", "chain"}.
+        opened: more descriptors than before, by kind.
     """
 
     operations: float = 1.0
@@ -35,6 +36,7 @@ class Traced:
     holders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     allocated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     grown: Sequence[Mapping[str, Any]] = ()
+    opened: Mapping[str, int] = field(default_factory=dict)
 
 
 #: A type that grows by less per operation than this share of the fastest is not named.
@@ -43,7 +45,11 @@ _MOST = 12
 #: A container that gains fewer items than this per operation is not where they are kept.
 _KEPT = 0.1
 _MADE_OF = ("_thread.", "collections.", "contextlib.", "functools.", "threading.", "weakref.")
-_LEFT = {"fds": "descriptor left open", "sockets": "socket left open", "threads": "thread left running"}
+_LEFT = {
+    "fds": ("descriptor left open", "descriptors left open"),
+    "sockets": ("socket left open", "sockets left open"),
+    "threads": ("thread left running", "threads left running"),
+}
 #: Where a path becomes telling: what is before it differs from machine to machine.
 _OURS = re.compile(r"/harness/(memory/forked|agent/(client|server|load|agent))\.py:")
 _PREFIX = re.compile(r"^.*?/(?=site-packages/|agent\.pyz/|python3\.\d+/(?!site-packages))")
@@ -193,10 +199,18 @@ def _sentences(
             "blocks per operation: native memory of a C library or extension"
         )
     return found + [
-        f"{_often(growth.per_op)} {_LEFT[growth.metric]} per operation ({about})"
+        f"{_often(growth.per_op)} {_LEFT[growth.metric][growth.per_op > 1.1]} per operation ({about})"
+        + (_kinds(traced) if growth.metric == "fds" else "")
         for growth in verdict.leaking
         if growth.metric in _LEFT
     ]
+
+
+def _kinds(traced: Traced) -> str:
+    """What the descriptors are, the most first."""
+    most = sorted(traced.opened.items(), key=lambda one: one[1], reverse=True)
+    told = [kind for kind, more in most if more / traced.operations >= _KEPT]
+    return f": {', '.join(told)}" if told else ""
 
 
 def _told_frames(frames: Sequence[str]) -> list[str]:

@@ -185,6 +185,11 @@ def test_of_objects_the_collector_does_not_track_the_container_is_told() -> None
     ]
 
 
+def test_of_descriptors_the_kind_is_told() -> None:
+    traced = Traced(operations=100.0, opened={"/var/log/x": 1, "pipe": 200})
+    assert found(traced, [], "fds") == ["one descriptor left open per operation (a call): pipe"]
+
+
 def test_growth_that_ends_while_the_dose_is_doubled_is_left_open() -> None:
     leaking = role(2.0, 2.0, 2.1)
     ending = [{"operations": at, "blocks": 2.0 * min(at, 1400.0)} for at in BLOCKS]

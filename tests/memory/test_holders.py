@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def test_containers_that_grow_are_found_and_those_that_came_later_are_not(traced
     found = origins([])["grown"]
     assert found[0] == {"more": 1000, "chain": f"set <- module {__name__}.NAMES"}
     assert not any(one["more"] == len(later) for one in found)
+
+
+def test_descriptors_that_stay_open_are_told_by_kind(request: pytest.FixtureRequest) -> None:
+    before = os.pipe()
+    request.getfixturevalue("traced")
+    opened = [*os.pipe(), *os.pipe(), os.open(os.devnull, os.O_RDONLY), os.eventfd(0)]
+    try:
+        assert origins([])["opened"] == {"pipe": 4, "/dev/null": 1, "eventfd": 1}
+    finally:
+        for descriptor in (*before, *opened):
+            os.close(descriptor)
 
 
 class Counted:

@@ -150,7 +150,7 @@ def test_the_failure_is_the_verdict_with_its_evidence(ended: tuple[Path, str]) -
     assert "one item per operation (a call of the function under test) kept in a list held by" in output
     assert "test_project.WORDS" in output, "the collector does not track text: what keeps it is told"
     assert "one test_project.Forgotten per operation" in output, "the backlog beside it is not what leaks"
-    assert "one descriptor left open per operation" in output
+    assert "one descriptor left open per operation (a call of the function under test): /dev/null" in output
     assert "the dosed process died (exit status 7)" in output
     assert "KeyError: 'nothing'" in output
     assert "no limit for 'bricks'" in output
