@@ -37,7 +37,7 @@ _RELAYED = {
 
 #: A cut must last until heartbeats notice it: two of their intervals (harness.plan.memory) and some.
 _CUT_S = 9.0
-#: How much longer than two time-outs the first success may take.
+#: How much longer than two time-outs the next success may take.
 _PATIENCE_S = 10.0
 
 
@@ -94,9 +94,10 @@ class Disturbance:
         task = self.dose.client.task
         if self.happen is None:
             longest_s = self.dose.timeout_s + float(task["schedule"]["pause_s"])
+            done = client.report().done
             client.go(time.monotonic(), count=count)
             if KINDS[self.dose.kind].outcome == "success":
-                self._first_success(client, _PATIENCE_S + 2 * longest_s)
+                self._while_succeeding(client, done, _PATIENCE_S + 2 * longest_s)
             self._end(client, count, 30.0 + longest_s * (count / int(task["workers"]) + 2))
             return
         transports = int(task.get("transports", 1))
@@ -116,10 +117,14 @@ class Disturbance:
             if time.monotonic() > deadline:
                 raise NeverEnded(f"it has not come back within {4 * self.dose.timeout_s:g} s", where=client.name)
 
-    def _first_success(self, client: AgentHandle, timeout_s: float) -> None:
-        """Give up where nothing has ever succeeded: every time-out of a whole dose would take hours."""
-        if not client.wait_finished(timeout_s) and not client.report().done:
-            raise NeverEnded(f"no operation succeeded in {timeout_s:.0f} s", where=client.name)
+    def _while_succeeding(self, client: AgentHandle, done: int, patience_s: float) -> None:
+        """Wait for the end while operations succeed; give up where none does for so long: the client is stuck, or the
+        bus is, and every time-out of what is left of a dose would take hours."""
+        while not client.wait_finished(patience_s):
+            before, done = done, client.report().done
+            if done == before:
+                after = f" any more, after {done} that did: none" if done else ""
+                raise NeverEnded(f"no operation succeeded{after} in {patience_s:.0f} s", where=client.name)
 
     def _end(self, client: AgentHandle, count: int, timeout_s: float) -> None:
         if not client.wait_finished(timeout_s):

@@ -125,7 +125,8 @@ class _Doses:
                 result = self._attributed(dose, result, level)
             elif self.memory.rest_s and any(growing(role) for role in result.roles):
                 self.dosing.say(f"{dose.name}: finding out whether the growth is a backlog")
-                result = self._rested(result, self._confirming(dose, result, level, types=False))
+                counted = self._confirming(dose, result, level, types=False)
+                result = _with_trouble(self._rested(result, counted), counted)
             state = _state(result)
             if state != "inconclusive" or level >= self.memory.doublings or result.trouble:
                 return replace(result, seconds=round(time.monotonic() - start, 1))
@@ -160,7 +161,7 @@ class _Doses:
         """The result with what leaks in it; a leak that twice the dose does not show is open again."""
         self.dosing.say(f"{dose.name}: finding out whether the growth lasts, and what leaks")
         counted = self._confirming(dose, result, level, types=True)
-        result = self._rested(result, counted)
+        result = _with_trouble(self._rested(result, counted), counted)
         leaking = [role for role in result.roles if role.verdict.state == "leak"]
         traced, untraced = self._traced(dose, leaking, counted, level)
         findings = {
@@ -216,6 +217,13 @@ def _most(types: TypeCounts, rested: TypeCounts = ()) -> list[str]:
 
 def _state(result: DoseResult) -> State:
     return worst(role.verdict.state for role in result.roles)
+
+
+def _with_trouble(result: DoseResult, counted: Taken) -> DoseResult:
+    """The result, which says so if twice the dose did not do what it should: a client that gets stuck is a symptom."""
+    if result.trouble or not counted.trouble:
+        return result
+    return replace(result, trouble=f"given twice the dose, {counted.trouble}")
 
 
 def _trouble(dose: DosePlan, succeeded: int, failed: Mapping[str, int]) -> str:

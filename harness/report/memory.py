@@ -68,8 +68,9 @@ def memory_sentences(findings: Sequence[MemoryFinding]) -> list[str]:
         if role.verdict.state == "leak":
             grown = ", ".join(f"{growth(g)} {METRICS[g.metric].unit}" for g in role.verdict.leaking)
             what = f"The {role.role} leaks on {finding.label} under {dose.name}: {grown} per operation ({dose.about})."
-            told = role.attribution.sentences if role.attribution else ()
-            found.append(" ".join([what, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in told[:2])]))
+            told = (role.attribution.sentences if role.attribution else ())[:2]
+            told = (*told, dose.trouble) if dose.trouble else told
+            found.append(" ".join([what, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in told)]))
     for finding, dose, role in _roles(findings):
         if role.verdict.state == "inconclusive":
             found.append(

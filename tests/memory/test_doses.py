@@ -174,6 +174,38 @@ def test_a_dose_of_which_nothing_succeeds_is_given_up_and_no_verdict(
     assert {role.verdict.state for role in dose.roles} == {"inconclusive"}
 
 
+def test_a_client_that_gets_stuck_under_twice_the_dose_is_told_with_its_leak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.lab import disturb
+    from harness.lab.agents import AgentHandle
+
+    prepare, go = AgentHandle.prepare, AgentHandle.go
+    servers: list[AgentHandle] = []
+    begun: list[AgentHandle] = []
+
+    def prepared(self: AgentHandle, task: Mapping[str, Any], **more: Any) -> object:
+        servers.extend([self] if task["role"] == "server" else [])
+        return prepare(self, task, **more)
+
+    def gone(self: AgentHandle, *at: Any, **more: Any) -> object:
+        begun.append(self)
+        if len(servers) == 3 and begun.count(self) == 6:  # the third set of processes confirms what the others showed
+            servers[-1].process.signal(19)
+        return go(self, *at, **more)
+
+    monkeypatch.setattr(AgentHandle, "prepare", prepared)
+    monkeypatch.setattr(AgentHandle, "go", gone)
+    monkeypatch.setattr(disturb, "_PATIENCE_S", 0.5)
+    scenario = write(tmp_path / "dosed.yaml", "{call: {count: 100, timeout: 500ms, leak: {what: objects}}}")
+    run = load_run(measure_memory(scenario, tmp_path / "results", runtime="fake"))
+    ((_, result),) = stored_results(run)
+    assert result.doses[0].trouble.startswith("given twice the dose, no operation succeeded any more, after 10")
+    said = " ".join(memory_sentences(examine(run).memory))
+    assert "The client leaks on loopback under call: 1 [1, " in said
+    assert "Given twice the dose, no operation succeeded any more" in said
+
+
 def test_a_process_that_dies_while_traced_costs_the_trace_and_not_the_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
