@@ -49,30 +49,31 @@ def memory(pid: int) -> dict[str, int]:
 
 def descriptors(pid: int) -> tuple[int, int]:
     """Open file descriptors, and how many of them are sockets. Raises OSError if the process is gone."""
-    count = sockets = 0
-    directory = f"/proc/{pid}/fd"
-    for name in os.listdir(directory):  # noqa: PTH208
-        count += 1
-        try:
-            if os.readlink(f"{directory}/{name}").startswith("socket:"):
-                sockets += 1
-        except OSError:
-            continue
-    return count, sockets
+    targets = [_target(path) for path in _descriptor_paths(pid)]
+    return len(targets), sum(target.startswith("socket:") for target in targets)
 
 
 def descriptor_kinds(pid: int) -> dict[str, int]:
-    """Open file descriptors by what they are: "pipe", "socket", "eventfd" and the like, or the path of a file."""
+    """Open file descriptors by what they are: "pipe", "socket", "eventfd" and the like, or the path of a file. Raises
+    OSError if the process is gone."""
     kinds: dict[str, int] = {}
-    directory = f"/proc/{pid}/fd"
-    for name in os.listdir(directory):  # noqa: PTH208
-        try:
-            target = os.readlink(f"{directory}/{name}")
-        except OSError:  # the one that lists them
-            continue
+    for target in filter(None, map(_target, _descriptor_paths(pid))):
         kind = target if target.startswith("/") else target.replace("anon_inode:", "").partition(":")[0].strip("[]")
         kinds[kind] = kinds.get(kind, 0) + 1
     return kinds
+
+
+def _descriptor_paths(pid: int) -> list[str]:
+    directory = f"/proc/{pid}/fd"
+    return [f"{directory}/{name}" for name in os.listdir(directory)]  # noqa: PTH208
+
+
+def _target(path: str) -> str:
+    """What a descriptor leads to; "" if it is closed by now, like the one that lists them."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> tuple[str, list[str]]:
