@@ -162,6 +162,11 @@ class Verdict:
         """The metrics that say leak."""
         return tuple(growth for growth in self.growths.values() if growth.state == "leak")
 
+    @property
+    def grew(self) -> bool:
+        """Whether any metric grew by more than its limit while it was measured, whatever became of it."""
+        return any(growth.per_op > growth.delta for growth in self.growths.values())
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {"state": self.state, "why": self.why, "growths": [g.to_json() for g in self.growths.values()]}

@@ -113,6 +113,8 @@ class Rate:
         growth: mean growth measured of the metric that was leaked, per operation.
         spread: standard deviation of it between processes.
         load: how busy the machine was at the end: its load average of 5 minutes per processor, None if unknown.
+        undone: how many clean checks had growth beyond a limit that was over or undone: a plateau, steps, or a backlog
+            that drained at rest.
     """
 
     setting: str
@@ -127,6 +129,7 @@ class Rate:
     growth: float
     spread: float
     load: float | None = None
+    undone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +225,17 @@ def _rate(
     spread = (sum((s - mean) ** 2 for s in slopes) / (len(slopes) - 1)) ** 0.5 if len(slopes) > 1 else 0.0
     low, high = bounds(called, len(states))
     return Rate(
-        name, system, multiple, leak, len(states), called, states.count("inconclusive"), low, high, mean, spread, load
+        setting=name,
+        system=system,
+        multiple=multiple,
+        leak=leak,
+        checks=len(states),
+        called=called,
+        open=states.count("inconclusive"),
+        low=low,
+        high=high,
+        growth=mean,
+        spread=spread,
+        load=load,
+        undone=sum(verdict.state == "clean" and verdict.grew for verdict in verdicts),
     )

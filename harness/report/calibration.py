@@ -19,7 +19,9 @@ def calibration_table(calibration: Calibration) -> Table:
         "calibration",
         "How often the memory verdict is right",
         f"A check is a dose in {calibration.repetitions} fresh processes and its verdict. Bounds are exact "
-        "(Clopper and Pearson) at 95 %, on the share that says leak. Growth: of what was leaked, per operation. "
+        "(Clopper and Pearson) at 95 %, on the share that says leak. Undone: clean, though something grew by more than "
+        "its limit: the growth was over (a plateau, steps) or gone after a rest (a backlog that waits for time-outs). "
+        "Growth: of what was leaked, of blocks where nothing was, per operation, before any rest. "
         "Load: of the machine while it was measured, per processor.",
         (
             Column("System", "system"),
@@ -28,6 +30,7 @@ def calibration_table(calibration: Calibration) -> Table:
             Column("Checks", "checks", numbers.count),
             Column("Leak", "called", numbers.count),
             Column("Open", "open", numbers.count),
+            Column("Undone", "undone", numbers.count),
             Column("Low", "low", _share),
             Column("High", "high", _share),
             Column("Growth", "growth", numbers.number),
@@ -42,6 +45,7 @@ def calibration_table(calibration: Calibration) -> Table:
                 rate.checks,
                 rate.called,
                 rate.open,
+                rate.undone,
                 rate.low,
                 rate.high,
                 rate.growth,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from harness.analysis.leak import Growth, State, Verdict
 from harness.files import plan_run, scenario_from_text
-from harness.memory.calibration import SETTINGS, Calibration, Rate, bounds, scenario_of
+from harness.memory.calibration import SETTINGS, Calibration, Rate, bounds, scenario_of, tally
+from harness.memory.result import DoseResult, MemoryResult, RoleResult
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,20 @@ def test_parts_of_a_calibration_add_up_and_a_part_measured_again_replaces_itself
     assert [rate.system for rate in again.rates] == ["rabbit", "loopback"]
     with pytest.raises(ValueError, match="another host"):
         first.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 4}, 3, (clean,)))
+
+
+def test_growth_that_drained_is_counted_beside_the_leaks_and_the_clean() -> None:
+    def checked(number: int, state: State, per_op: float) -> DoseResult:
+        blocks = Growth("blocks", state, per_op, per_op, per_op, 0.1, 0.1, 0.0, (per_op,), per_op, "")
+        roles = (RoleResult("client", Verdict(state, {"blocks": blocks}, ""), {}),)
+        return DoseResult(f"clean-x{number}", "call", "", 1, 1, 0, 1, roles, 1, {}, "", 1.0)
+
+    doses = (
+        checked(1, "clean", 0.0),
+        checked(2, "clean", 2.0),
+        checked(3, "leak", 2.0),
+        checked(4, "inconclusive", 2.0),
+    )
+    (rate,) = tally({"amqp1": MemoryResult(doses)}, SETTINGS)
+    assert (rate.checks, rate.called, rate.open, rate.undone) == (4, 1, 1, 1)
+    assert rate.growth == pytest.approx(1.5)
