@@ -78,6 +78,12 @@ def calibrate(
     """
     started = time.monotonic()
     wanted = _settings(named, checks)
+    kept = report / "calibration.json" if report is not None else calibration_path()
+    before = read_calibration(kept) if update else None
+    # Asked before anything is measured: it takes minutes.
+    if before is not None and (why := before.refusal(host_facts(), repetitions)):
+        remedy = "without --update it is replaced; or remove it, or add to another with --report"
+        raise BadInput(f"cannot be added to: {why}", where=str(kept), remedy=remedy)
     found: dict[str, MemoryResult] = {}
     for system in systems or ("loopback",):
         spec, runtime, only = SYSTEMS[system]
@@ -91,12 +97,8 @@ def calibrate(
             found[system] = result
     load = os.getloadavg()[1] / (os.cpu_count() or 1)
     calibration = Calibration(utc_now(), host_facts(), repetitions, tuple(tally(found, SETTINGS, round(load, 2))))
-    before = read_calibration(report / "calibration.json" if report is not None else None) if update else None
     if before is not None:
-        try:
-            calibration = before.updated(calibration)
-        except ValueError as error:
-            raise BadInput(f"cannot be added to: {error}", where=str(report or calibration_path())) from None
+        calibration = before.updated(calibration)
     table = calibration_table(calibration)
     print_table(table)
     click.echo(calibration.sentence())

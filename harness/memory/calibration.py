@@ -159,11 +159,19 @@ class Calibration:
             raise ValueError(f"schema {data['schema']}, not {SCHEMA}")
         return cls(data["made"], data["host"], data["repetitions"], tuple(Rate(**rate) for rate in data["rates"]))
 
+    def refusal(self, host: Mapping[str, Any], repetitions: int) -> str:
+        """Why what is measured on a host with so many processes per check cannot be added to this; "" if it can."""
+        for key in ("machine", "distribution", "processor", "cpus"):
+            if self.host.get(key) != host.get(key):
+                return f"it is of another host: its {key} is {self.host.get(key)!r}, here {host.get(key)!r}"
+        if self.repetitions != repetitions:
+            return f"its checks are of {self.repetitions} processes, not of {repetitions}"
+        return ""
+
     def updated(self, later: Calibration) -> Calibration:
-        """This calibration with what a later one has measured again or more. Raises ValueError for another host."""
-        same = ("machine", "distribution", "processor", "cpus")
-        if any(self.host.get(key) != later.host.get(key) for key in same) or self.repetitions != later.repetitions:
-            raise ValueError("it is of another host, or of other repetitions")
+        """This calibration with what a later one has measured again or more. Raises ValueError; see `refusal`."""
+        if why := self.refusal(later.host, later.repetitions):
+            raise ValueError(why)
         again = {(rate.system, rate.setting) for rate in later.rates}
         kept = tuple(rate for rate in self.rates if (rate.system, rate.setting) not in again)
         return Calibration(later.made, later.host, later.repetitions, kept + later.rates)

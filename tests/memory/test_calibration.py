@@ -49,8 +49,10 @@ def test_parts_of_a_calibration_add_up_and_a_part_measured_again_replaces_itself
     assert [(rate.system, rate.checks) for rate in both.rates] == [("loopback", 20), ("rabbit", 20)]
     again = both.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 2}, 3, (clean,)))
     assert [rate.system for rate in again.rates] == ["rabbit", "loopback"]
-    with pytest.raises(ValueError, match="another host"):
+    with pytest.raises(ValueError, match="another host: its cpus is 2, here 4"):
         first.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 4}, 3, (clean,)))
+    with pytest.raises(ValueError, match="3 processes, not of 5"):
+        first.updated(Calibration("2026-11-22T12:00:00Z", {"cpus": 2}, 5, (clean,)))
 
 
 def test_growth_that_drained_is_counted_beside_the_leaks_and_the_clean() -> None:
