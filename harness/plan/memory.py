@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
 from harness.model.faults import Fault
 from harness.model.memory import BUSLESS_EVENTS, CHURN_OF, KINDS, DoseSpec, Kind, MemorySpec, limits_of
 from harness.plan.seeds import derive
@@ -37,6 +39,8 @@ _QUICK: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 _FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "amqp1": {"oslo_messaging_amqp": {"default_sender_link_timeout": 2}},
 }
+#: Before this release it kept such links for ever, and the option is unknown (Launchpad bug 1640266).
+_FORGETS = Version("5.14.0")
 #: The group of options each driver reads; a dose of several systems may have options for the drivers of all.
 _GROUPS: Mapping[str, str] = {"rabbit": "oslo_messaging_rabbit", "amqp1": "oslo_messaging_amqp"}
 #: A cut link is noticed by heartbeats; the shortest that are safe.
@@ -234,7 +238,9 @@ def _options(dose: DoseSpec, kind: Kind, library: Library) -> dict[str, dict[str
     driver = library.stack.driver
     layers: list[Mapping[str, Mapping[str, Any]]] = []
     if library.adapter == "oslo":
-        layers.append(_FORGETFUL.get(driver, {}))
+        release = library.stack.version_of("oslo.messaging")
+        if release is None or Version(release) >= _FORGETS:
+            layers.append(_FORGETFUL.get(driver, {}))
         if kind.event:
             layers.append(_QUICK.get(driver, {}))
         if kind.event == "cut":

@@ -72,5 +72,6 @@ def test_what_it_says_of_leaks_is_in_the_committed_reports() -> None:
     told = re.findall(r"^\| (\S+) (\d\S+) .*\| (\d+) blocks", TEXT, re.MULTILINE)
     assert told
     for name, release, number in told:
-        stack = f"{name.removeprefix('python-qpid-').removeprefix('py-')}-{release.replace('.', '-')}"
+        library = name.removeprefix("python-qpid-").removeprefix("py-").removesuffix(".messaging")
+        stack = f"{library}-{release.replace('.', '-')}"
         assert (stack, int(number)) in blocks

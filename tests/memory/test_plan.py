@@ -49,6 +49,16 @@ def test_every_kind_can_be_planned_on_a_router_far_away() -> None:
     assert by_name["cut"].client.task["options"]["oslo_messaging_amqp"]["idle_timeout"] == 4
 
 
+@pytest.mark.parametrize(("release", "known"), [("5.13.0", False), ("5.14.0", True)])
+def test_idle_links_are_given_up_soon_by_releases_that_give_them_up_at_all(release: str, known: bool) -> None:
+    stack = {"name": "old", "requirements": [f"oslo.messaging=={release}", "pyngus==2.1.2"], "driver": "amqp1"}
+    system = {"bus": ROUTED["bus"], "stack": "old"}
+    (cell,) = cells({"doses": ["topic"]}, system, stacks={"old": stack})
+    assert cell.memory is not None
+    options = cell.memory.doses[0].client.task["options"]
+    assert ("default_sender_link_timeout" in options.get("oslo_messaging_amqp", {})) == known
+
+
 def test_all_that_a_system_can_be_given() -> None:
     looped, routed = cells({"doses": "quick"}, LOOPED)[0].memory, cells({"doses": "quick"}, ROUTED)[0].memory
     assert looped is not None

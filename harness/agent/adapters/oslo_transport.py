@@ -74,8 +74,9 @@ def _text(value: Any) -> str:
 
 
 def rpc_transport(task: Task) -> Any:
-    """A new RPC transport for the task's url."""
-    transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=task.url)
+    """A new RPC transport for the task's url: by `get_rpc_transport` where the release has it (5.24 on)."""
+    make = getattr(oslo_messaging, "get_rpc_transport", None) or oslo_messaging.get_transport
+    transport = make(cfg.CONF, url=task.url)
     _silence()
     return transport
 
