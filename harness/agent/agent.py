@@ -31,6 +31,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable
 
+from harness.agent.account import Account
 from harness.agent.adapters import make_adapter
 from harness.agent.adapters.spread import Spread
 from harness.agent.channel import Channel
@@ -40,9 +41,7 @@ from harness.agent.failures import Failures
 from harness.agent.limits import check_limits
 from harness.agent.packages import installed_packages
 from harness.agent.reading import quiesced_reading
-from harness.agent.records import RecordFile
 from harness.agent.server import Server
-from harness.agent.tally import Tally
 from harness.agent.task import Task
 
 if TYPE_CHECKING:
@@ -63,9 +62,8 @@ class Agent:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._number: int | None = None
-        self._tally = Tally()
         self._failures = Failures()
-        self._records: RecordFile | None = None
+        self._account: Account | None = None
         self._client: Client | None = None
         self._server: Server | None = None
         self._receiver: Receiver | None = None
@@ -112,16 +110,16 @@ class Agent:
         check_limits(plan)
         adapter = make_adapter(plan.adapter)
         self._number = plan.agent
-        self._records = RecordFile(plan.record)
-        threading.Thread(target=self._tick, args=(plan.progress_s,), name="progress", daemon=True).start()
+        account = self._account = Account(plan.record, receiver=plan.role == "server")
+        threading.Thread(target=self._tick, args=(account, plan.progress_s), name="progress", daemon=True).start()
         if plan.role == "server":
-            self._server = Server(plan, self._records, self._tally, self._failures)
+            self._server = Server(plan, account, self._failures)
             self._receiver = adapter.open_receiver(plan, self._server)
             self._receiver.start()
             return {"type": "prepared", "warm": True}
         senders = [adapter.open_sender(plan) for _ in range(plan.transports)]
         sender = senders[0] if len(senders) == 1 else Spread(senders)
-        self._client = Client(plan, sender, self._records, self._tally, self._failures)
+        self._client = Client(plan, sender, account, self._failures)
         return {"type": "prepared", "warm": plan.connected and self._warm_up(plan.timeout_s)}
 
     def do_go(self, at: float, schedule: dict[str, Any] | None = None, count: int | None = None) -> dict[str, Any]:
@@ -139,14 +137,8 @@ class Agent:
 
     def do_quiesce(self, timeout_s: float = 30.0, pause_s: float = 0.2) -> dict[str, Any]:
         drained = self._client is None or self._client.drain(timeout_s)
-        if self._records is not None:
-            self._records.flush()
-        return {
-            "type": "quiesced",
-            "drained": drained,
-            "in_flight": self._tally.in_flight,
-            "reading": quiesced_reading(pause_s),
-        }
+        in_flight = self._account.counts()["in_flight"] if self._account is not None else 0
+        return {"type": "quiesced", "drained": drained, "in_flight": in_flight, "reading": quiesced_reading(pause_s)}
 
     def do_inspect(self, what: str, names: list[str] | None = None) -> dict[str, Any]:
         from harness.agent import attribution
@@ -162,22 +154,15 @@ class Agent:
         return {"type": "inspected", "sites": sites}
 
     def do_report(self, final: bool = False) -> dict[str, Any]:
-        counts = self._counts_of_records(final)
-        return {
-            "type": "report",
-            **counts,
-            "failures": self._failures.names(),
-            "records": self._records.written if self._records else 0,
-            "lost_records": self._records.lost if self._records else 0,
-        }
+        return {"type": "report", **self._counts(final=final), "failures": self._failures.names()}
 
     def do_stop(self) -> dict[str, Any]:
         self._ended.set()
         farewell = threading.Thread(target=self._disconnect, name="farewell", daemon=True)
         farewell.start()
         farewell.join(_FAREWELL_S)
-        if self._records is not None:
-            self._records.close()
+        if self._account is not None:
+            self._account.close()
         return {"type": "stopped", "disconnected": not farewell.is_alive()}
 
     def _disconnect(self) -> None:
@@ -209,43 +194,27 @@ class Agent:
 
     def _announce_end(self, client: Client) -> None:
         client.drain(None)
-        if self._records is not None:
-            self._records.flush()
         if not self._ended.is_set():
             self.send("finished", t=now() / 1e9, **self._counts())
 
-    def _counts_of_records(self, final: bool) -> dict[str, Any]:
-        """Counts that agree with the record file, also while operations end; of a final file nothing can follow."""
-        counts = self._counts()
-        for _ in range(20):
-            if self._records is not None:
-                self._records.seal()
-            before, counts = counts, self._counts()
-            settled = all(counts[name] == before[name] for name in ("sent", "done", "failed"))
-            if self._records is not None and not (settled and final):
-                self._records.unseal()
-            if settled:
-                break
+    def _counts(self, *, final: bool = False) -> dict[str, Any]:
+        if self._account is None:
+            raise ValueError("prepare comes before report")
+        counts = self._account.counts(final=final)
+        names = self._failures.names()
+        counts["failed"] = {names[status - 1]: count for status, count in counts["failed"].items()}
+        counts["due"] = self._client.due() if self._client is not None else None
         return counts
 
-    def _counts(self) -> dict[str, Any]:
-        totals = self._tally.totals()
-        names = self._failures.names()
-        totals["failed"] = {names[status - 1]: count for status, count in totals["failed"].items()}
-        totals["due"] = self._client.due() if self._client is not None else None
-        totals["in_flight"] = totals["sent"] - totals["done"] - sum(totals["failed"].values())
-        return totals
-
-    def _tick(self, progress_s: float) -> None:
+    def _tick(self, account: Account, progress_s: float) -> None:
         """Once a second hand the records to the file; every `progress_s` tell how things stand."""
         told = None
         tell_at = now() + int(progress_s * 1e9)
         while not self._ended.wait(min(1.0, max(0.01, (tell_at - now()) / 1e9))):
-            if self._records is not None:
-                self._records.flush()
-                if self._records.fault is not None and self._records.fault is not told:
-                    told = self._records.fault
-                    self.send_error("record", told)
+            account.flush()
+            if account.fault is not None and account.fault is not told:
+                told = account.fault
+                self.send_error("record", told)
             if now() >= tell_at:
                 tell_at += int(progress_s * 1e9)
                 self.send(
@@ -253,7 +222,7 @@ class Agent:
                     t=now() / 1e9,
                     **self._counts(),
                     failures=self._failures.names(),
-                    histogram=self._tally.histogram_delta(),
+                    histogram=account.histogram_delta(),
                 )
 
 

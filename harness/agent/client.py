@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Mapping
 
+from harness.agent.account import BATCH
 from harness.agent.clock import now
 from harness.agent.leak import Leak
 from harness.agent.load import Load
-from harness.agent.payload import Payloads
+from harness.agent.payload import payloads
 from harness.agent.records import NOBODY, STARVED, WARMUP
 
 if TYPE_CHECKING:
+    from harness.agent.account import Account
     from harness.agent.adapters.protocol import Sender
     from harness.agent.failures import Failures
-    from harness.agent.records import RecordFile
-    from harness.agent.tally import Tally
+    from harness.agent.load import Operation
     from harness.agent.task import Task
 
 __all__ = ["Client"]
@@ -25,13 +26,12 @@ _NS = 1_000_000_000
 class Client:
     """Performs a task's operations through a sender."""
 
-    def __init__(self, task: Task, sender: Sender, records: RecordFile, tally: Tally, failures: Failures) -> None:
+    def __init__(self, task: Task, sender: Sender, account: Account, failures: Failures) -> None:
         self._task = task
         self._sender = sender
-        self._records = records
-        self._tally = tally
+        self._account = account
         self._failures = failures
-        self._payloads = Payloads(task.payload, task.seed)
+        self._next_payload = payloads(task.payload, task.seed)
         self._phase = task.pattern.split("-", 1)[-1]
         self._warm_until = 0
         self._load: Load | None = None
@@ -50,7 +50,7 @@ class Client:
             self._due_before += self._load.due_by(now())
         else:
             self._warm_until = start + int(self._task.warmup_s * _NS)
-        self._load = Load(self._task, self._operate, start, first=first, schedule=schedule, count=count)
+        self._load = Load(self._task, self.operation(self._warm_until), start, first=first, schedule=schedule, count=count)
         self._load.begin()
 
     @property
@@ -69,26 +69,39 @@ class Client:
     def stop(self, timeout_s: float) -> None:
         """Begin no further operation, wait for those under way, and disconnect."""
         if self._load is not None:
-            self._load.stop.set()
+            self._load.end_soon()
             self._load.join(timeout_s)
         self._sender.close()
 
-    def _operate(self, seq: int, due: int, starved: bool) -> None:
-        flags = WARMUP if due < self._warm_until else 0
-        target = (self._task.seed + seq) % len(self._task.topics)
-        payload = self._payloads.next(seq)
-        self._tally.began(starved)
-        peer, status = NOBODY, 0
-        sent = now()
-        try:
-            peer = self._sender.send(seq, due, flags, payload, target)
-            done = now()
-        except Exception as error:
-            done = now()
-            status = self._failures.code(self._phase, error)
-        if starved:
-            flags |= STARVED
-        self._records.add(seq & 0xFFFFFFFF, peer, target, status, flags, len(payload), due, sent, done)
-        self._tally.ended(status, done - due)
-        if self._leak is not None:
-            self._leak.operation()
+    def operation(self, warm_until: int = 0) -> Operation:
+        """What performs one operation; those due before an instant (ns) are of the warm-up.
+
+        A function with all it needs in its own variables: what happens between two calls is to touch little
+        (account.py).
+        """
+        seed, topics, failed, phase = self._task.seed, len(self._task.topics), self._failures.code, self._phase
+        send, next_payload, leak = self._sender.send, self._next_payload, self._leak
+        begin, end, book, clock = self._account.begin, self._account.end, self._account.book, now
+
+        def operate(seq: int, due: int, starved: bool) -> None:
+            flags = WARMUP if due < warm_until else 0
+            target = (seed + seq) % topics
+            payload = next_payload(seq)
+            peer, status = NOBODY, 0
+            begin(seq)
+            sent = clock()
+            try:
+                peer = send(seq, due, flags, payload, target)
+                done = clock()
+            except Exception as error:
+                done = clock()
+                status = failed(phase, error)
+            if starved:
+                flags |= STARVED
+            end((seq & 0xFFFFFFFF, peer, target, status, flags, len(payload), due, sent, done))
+            if not seq % BATCH:
+                book()
+            if leak is not None:
+                leak.operation()
+
+        return operate

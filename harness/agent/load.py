@@ -68,15 +68,21 @@ class Load:
         self._taken = 0
         self._due = 0
         self._lock = threading.Lock()
-        self.stop = threading.Event()
+        self._stop = threading.Event()
+        self._stopped = False
         self._workers = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(task.workers)
+            threading.Thread(target=self.work, name=f"worker-{number}", daemon=True) for number in range(task.workers)
         ]
 
     def begin(self) -> None:
         """Start the workers."""
         for worker in self._workers:
             worker.start()
+
+    def end_soon(self) -> None:
+        """Begin no further operation."""
+        self._stopped = True
+        self._stop.set()
 
     @property
     def next_number(self) -> int:
@@ -107,7 +113,8 @@ class Load:
             worker.join(None if deadline is None else max(0.0, (deadline - now()) / _NS))
         return not any(worker.is_alive() for worker in self._workers)
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Be one of the workers, on the calling thread, until the stretch of load has ended."""
         precise_timers()
         if self._closed:
             self._work_closed()
@@ -115,27 +122,34 @@ class Load:
             self._work_open()
 
     def _work_open(self) -> None:
-        most = self._count
-        while not self.stop.is_set():
-            with self._lock:
+        operation, offsets, lock, stop = self._operation, self._offsets, self._lock, self._stop
+        start, first, most = self._start, self._first, self._count
+        while not self._stopped:
+            with lock:
                 number = self._taken
-                offset = next(self._offsets, None) if most is None or number < most else None
+                offset = next(offsets, None) if most is None or number < most else None
                 if offset is None:
                     return
                 self._taken = number + 1
-            due = self._start + offset
+            due = start + offset
             starved = now() > due
-            if starved or sleep_until(due, self.stop):
-                self._operation(self._first + number, due, starved)
+            if starved or sleep_until(due, stop):
+                operation(first + number, due, starved)
 
     def _work_closed(self) -> None:
-        end = self._start + int(self._length * _NS)
+        operation, lock, stop, clock = self._operation, self._lock, self._stop, now
+        first, most, pause = self._first, self._count, self._pause
         due = self._start
-        while sleep_until(due, self.stop) and (self._count is not None or due < end):
-            with self._lock:
+        end = due + int(self._length * _NS)
+        if not sleep_until(due, stop):
+            return
+        while not self._stopped and (most is not None or due < end):
+            with lock:
                 number = self._taken
-                if self._count is not None and number >= self._count:
+                if most is not None and number >= most:
                     return
                 self._taken = number + 1
-            self._operation(self._first + number, due, False)
-            due = now() + self._pause
+            operation(first + number, due, False)
+            due = clock() + pause
+            if pause and not sleep_until(due, stop):
+                return

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
-from typing import BinaryIO, Iterator, NamedTuple
+from typing import BinaryIO, Iterator, NamedTuple, Sequence
 
 __all__ = [
     "FIELDS",
@@ -79,10 +78,10 @@ class Record(NamedTuple):
 
 
 class RecordFile:
-    """Appends records to a file through one preallocated buffer.
+    """Appends records to a file through one preallocated buffer; for one thread at a time.
 
-    `add` may be called from any thread. Memory does not grow with the number of records. A write that fails (disk
-    full) is counted in `lost` and its error kept in `fault`; the load goes on.
+    Memory does not grow with the number of records. What cannot be written (disk full, a number too large for its
+    field) is counted in `lost` and the error kept in `fault`; the load goes on.
     """
 
     def __init__(self, path: str, capacity: int = 4096) -> None:
@@ -91,52 +90,33 @@ class RecordFile:
         self._view = memoryview(self._buffer)
         self._end = capacity * RECORD.size
         self._at = 0
-        self._lock = threading.Lock()
-        self._sealed = False
         self.written = 0
         self.lost = 0
         self.fault: BaseException | None = None
 
-    def add(
-        self, seq: int, peer: int, target: int, status: int, flags: int, size: int, due: int, mid: int, done: int
-    ) -> None:
-        """Append one record; fields as in the table above."""
-        with self._lock:
-            at = self._at
-            RECORD.pack_into(self._buffer, at, seq, peer, target, status, flags, size, due, mid, done)
-            at += 40
-            self._at = at
-            if at == self._end:
-                self._flush()
-                self._at = 0
-
-    def flush(self) -> None:
-        """Hand everything added so far to the file."""
-        with self._lock:
-            self._flush()
-
-    def seal(self) -> None:
-        """Hand everything to the file, and let nothing follow: what is added from now on comes too late to count."""
-        with self._lock:
-            self._flush()
-            self._sealed = True
-
-    def unseal(self) -> None:
-        """Go on, also with what was added since the file was sealed, up to the buffer's capacity."""
-        with self._lock:
-            self._sealed = False
+    def add(self, record: Sequence[int]) -> bool:
+        """Append one record: its fields in the order of the table above. Whether they were what a record can hold; if
+        not, it is lost."""
+        try:
+            RECORD.pack_into(self._buffer, self._at, *record)
+        except struct.error as error:
+            self.lost += 1
+            self.fault = error
+            return False
+        self._at += RECORD.size
+        if self._at == self._end:
+            self.flush()
+        return True
 
     def close(self) -> None:
         """Flush, and close the file. Records added afterwards are counted as lost."""
-        with self._lock:
-            self._flush()
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _flush(self) -> None:
-        if self._sealed:
-            return
+    def flush(self) -> None:
+        """Hand everything added so far to the file."""
         end, self._at = self._at, 0
         if not end:
             return

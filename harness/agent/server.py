@@ -7,15 +7,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from harness.agent.account import BATCH
 from harness.agent.clock import now
 from harness.agent.draw import make_draw
 from harness.agent.records import REQUEUED
 
 if TYPE_CHECKING:
+    from harness.agent.account import Account
     from harness.agent.draw import Draw
     from harness.agent.failures import Failures
-    from harness.agent.records import RecordFile
-    from harness.agent.tally import Tally
     from harness.agent.task import Task
 
 __all__ = ["Refused", "Server"]
@@ -30,10 +30,9 @@ class Refused(Exception):
 class Server:
     """The handler of one task's messages; see harness.agent.adapters.protocol.Handler."""
 
-    def __init__(self, task: Task, records: RecordFile, tally: Tally, failures: Failures) -> None:
+    def __init__(self, task: Task, account: Account, failures: Failures) -> None:
         behaviour = task.behaviour
-        self._records = records
-        self._tally = tally
+        self._account = account
         self._failures = failures
         self._lock = threading.Lock()
         self._source = random.Random(task.seed)
@@ -61,7 +60,7 @@ class Server:
 
     def __call__(self, sender: int, seq: int, due: int, flags: int, payload: str, target: int) -> bool:
         received = now()
-        self._tally.began(False)
+        self._account.begin(seq)
         status, dealt_with, refused = 0, True, False
         if self._stalls:
             self._stall(received)
@@ -74,8 +73,9 @@ class Server:
             if not dealt_with:
                 flags |= REQUEUED
         done = now()
-        self._records.add(seq & 0xFFFFFFFF, sender, target, status, flags, len(payload), due, received, done)
-        self._tally.ended(status, received - due)
+        self._account.end((seq & 0xFFFFFFFF, sender, target, status, flags, len(payload), due, received, done))
+        if not seq % BATCH:
+            self._account.book()
         if status:
             if refused:
                 raise Refused("told to refuse")

@@ -7,7 +7,6 @@ near enough; results come from the records, never from here. Bucket i holds dura
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 __all__ = ["Tally", "bucket", "bucket_floor"]
@@ -30,10 +29,9 @@ def bucket_floor(index: int) -> int:
 
 
 class Tally:
-    """Counters and histogram, updated once per operation. Thread-safe."""
+    """Counters and histogram; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._histogram = [0] * bucket(1 << 62)
         self._reported = list(self._histogram)
         self._failed: dict[int, int] = {}
@@ -42,49 +40,40 @@ class Tally:
         self.starved = 0
         self.negative = 0
 
-    def began(self, starved: bool) -> None:
-        """An operation is sent; `starved` if no worker was free when it was due."""
-        with self._lock:
-            self.sent += 1
-            if starved:
-                self.starved += 1
+    def ended(self, status: int, duration: int, starved: int = 0) -> None:
+        """An operation ended: with status 0 after `duration` ns, or failed (failures are never latencies).
 
-    def ended(self, status: int, duration: int) -> None:
-        """An operation ended: with status 0 after `duration` ns, or failed (failures are never latencies)."""
-        with self._lock:
-            if status:
-                self._failed[status] = self._failed.get(status, 0) + 1
-                return
-            self.done += 1
-            if duration < 0:
-                self.negative += 1
-            else:
-                self._histogram[bucket(duration)] += 1
-
-    @property
-    def in_flight(self) -> int:
-        """Operations sent that have not ended."""
-        with self._lock:
-            return self.sent - self.done - sum(self._failed.values())
+        `starved` if no worker was free when it was due.
+        """
+        if starved:
+            self.starved += 1
+        if status:
+            self._failed[status] = self._failed.get(status, 0) + 1
+            return
+        self.done += 1
+        if duration < 0:
+            self.negative += 1
+        else:
+            self._histogram[bucket(duration)] += 1
 
     def totals(self) -> dict[str, Any]:
-        """sent, done, starved, negative (latencies below zero: a clock fault) and failed, by status."""
-        with self._lock:
-            return {
-                "sent": self.sent,
-                "done": self.done,
-                "starved": self.starved,
-                "negative": self.negative,
-                "failed": dict(self._failed),
-            }
+        """sent, done, in_flight (sent and not ended), starved, negative (latencies below zero: a clock fault) and
+        failed, by status."""
+        return {
+            "sent": self.sent,
+            "done": self.done,
+            "in_flight": self.sent - self.done - sum(self._failed.values()),
+            "starved": self.starved,
+            "negative": self.negative,
+            "failed": dict(self._failed),
+        }
 
     def histogram_delta(self) -> dict[str, int]:
         """Counts by bucket since the last call."""
         delta: dict[str, int] = {}
-        with self._lock:
-            reported = self._reported
-            for index, count in enumerate(self._histogram):
-                if count != reported[index]:
-                    delta[str(index)] = count - reported[index]
-                    reported[index] = count
+        reported = self._reported
+        for index, count in enumerate(self._histogram):
+            if count != reported[index]:
+                delta[str(index)] = count - reported[index]
+                reported[index] = count
         return delta

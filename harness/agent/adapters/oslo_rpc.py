@@ -39,7 +39,8 @@ class RpcSender:
         self._task = task
         self._transport = transport
         client = make_client(transport, oslo_messaging.Target(exchange=task.exchange), task)
-        self._contexts = []
+        #: What calls and casts to each of the task's topics are made through.
+        self.contexts: list[Any] = []
         for topic in task.topics:
             options: dict[str, Any] = {"topic": topic.topic}
             if topic.server is not None:
@@ -48,17 +49,17 @@ class RpcSender:
                 options["fanout"] = True
             if task.pattern == "rpc-call" and task.monitor_s is not None:
                 options["call_monitor_timeout"] = task.monitor_s
-            self._contexts.append(client.prepare(**options))
+            self.contexts.append(client.prepare(**options))
         self.send = self._call if task.pattern == "rpc-call" else self._cast
 
     def warm_up(self) -> bool:
         return connect(self._transport, self._task)
 
     def _call(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        return call(self._contexts[target], self._task.agent, seq, due, flags, payload)
+        return call(self.contexts[target], self._task.agent, seq, due, flags, payload)
 
     def _cast(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        self._contexts[target].cast({}, METHOD, agent=self._task.agent, seq=seq, due=due, flags=flags, payload=payload)
+        self.contexts[target].cast({}, METHOD, agent=self._task.agent, seq=seq, due=due, flags=flags, payload=payload)
         return NOBODY
 
     def close(self) -> None:
