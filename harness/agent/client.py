@@ -50,7 +50,8 @@ class Client:
             self._due_before += self._load.due_by(now())
         else:
             self._warm_until = start + int(self._task.warmup_s * _NS)
-        self._load = Load(self._task, self.operation(self._warm_until), start, first=first, schedule=schedule, count=count)
+        operation = self.operation(self._warm_until)
+        self._load = Load(self._task, operation, start, first=first, schedule=schedule, count=count)
         self._load.begin()
 
     @property
