@@ -6,7 +6,8 @@ Commands, one JSON object per line, `cmd` and an optional `id` that is repeated 
 |---------|--------------------------------------|--------------------------------------------------------------------|
 | hello   |                                      | hello: pid, python, packages, boot_id, time_namespace, ...         |
 | clock   | t1: any number                       | clock: t1 as given; t2 received, t3 answered (s, CLOCK_MONOTONIC)  |
-| prepare | task (harness.agent.task)            | prepared: warm (whether it is known to be connected)               |
+| prepare | task (harness.agent.task)            | prepared: warm (whether it is known to be connected), scheduling   |
+|         |                                      | (punctuality.py; null for what has no due instants)                |
 | go      | at: s, CLOCK_MONOTONIC of this host; | going: at                                                          |
 |         | [schedule], [count]: of this stretch |                                                                    |
 | quiesce | timeout_s: longest wait; [pause_s]   | quiesced: drained, in_flight, reading (harness.agent.reading)      |
@@ -40,6 +41,7 @@ from harness.agent.clock import clock_facts, now
 from harness.agent.failures import Failures
 from harness.agent.limits import check_limits
 from harness.agent.packages import installed_packages
+from harness.agent.punctuality import ask_for_real_time, set_heap_aside, take_heap_back
 from harness.agent.reading import quiesced_reading
 from harness.agent.server import Server
 from harness.agent.task import Task
@@ -68,6 +70,7 @@ class Agent:
         self._server: Server | None = None
         self._receiver: Receiver | None = None
         self._snapshot: Any = None
+        self._heap_aside = False
         self._ended = threading.Event()
 
     def send(self, kind: str, **message: Any) -> None:
@@ -110,17 +113,22 @@ class Agent:
         check_limits(plan)
         adapter = make_adapter(plan.adapter)
         self._number = plan.agent
+        # Before any thread of the client's is there: they have it from this one.
+        scheduling = ask_for_real_time() if plan.has_due_instants else None
         account = self._account = Account(plan.record, receiver=plan.role == "server")
         threading.Thread(target=self._tick, args=(account, plan.progress_s), name="progress", daemon=True).start()
         if plan.role == "server":
             self._server = Server(plan, account, self._failures)
             self._receiver = adapter.open_receiver(plan, self._server)
             self._receiver.start()
-            return {"type": "prepared", "warm": True}
-        senders = [adapter.open_sender(plan) for _ in range(plan.transports)]
-        sender = senders[0] if len(senders) == 1 else Spread(senders)
-        self._client = Client(plan, sender, account, self._failures)
-        return {"type": "prepared", "warm": plan.connected and self._warm_up(plan.timeout_s)}
+            warm = True
+        else:
+            senders = [adapter.open_sender(plan) for _ in range(plan.transports)]
+            sender = senders[0] if len(senders) == 1 else Spread(senders)
+            self._client = Client(plan, sender, account, self._failures)
+            warm = plan.connected and self._warm_up(plan.timeout_s)
+        self._heap_aside = set_heap_aside()
+        return {"type": "prepared", "warm": warm, "scheduling": scheduling}
 
     def do_go(self, at: float, schedule: dict[str, Any] | None = None, count: int | None = None) -> dict[str, Any]:
         start = int(at * 1e9)
@@ -138,11 +146,13 @@ class Agent:
     def do_quiesce(self, timeout_s: float = 30.0, pause_s: float = 0.2) -> dict[str, Any]:
         drained = self._client is None or self._client.drain(timeout_s)
         in_flight = self._account.counts()["in_flight"] if self._account is not None else 0
+        self._take_heap_back()
         return {"type": "quiesced", "drained": drained, "in_flight": in_flight, "reading": quiesced_reading(pause_s)}
 
     def do_inspect(self, what: str, names: list[str] | None = None) -> dict[str, Any]:
         from harness.agent import attribution
 
+        self._take_heap_back()
         if what == "types":
             return {"type": "inspected", "types": attribution.count_types()}
         if what == "origins":
@@ -191,6 +201,11 @@ class Agent:
         thread.start()
         thread.join(timeout_s)
         return bool(warm and warm[0])
+
+    def _take_heap_back(self) -> None:
+        if self._heap_aside:
+            self._heap_aside = False
+            take_heap_back()
 
     def _announce_end(self, client: Client) -> None:
         client.drain(None)

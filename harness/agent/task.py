@@ -176,6 +176,11 @@ class Task:
         task._check()
         return task
 
+    @property
+    def has_due_instants(self) -> bool:
+        """Whether this is a client whose operations are due at instants: one with an open schedule."""
+        return self.role == "client" and self.schedule["kind"] != "closed"
+
     def _check(self) -> None:
         _one_of("role", self.role, ("client", "server"))
         _one_of("adapter", self.adapter, ("oslo", "kombu", "proton", "loopback"))

@@ -104,7 +104,7 @@ class AgentHandle:
         self.name = name
         self.process = process
         self.clock = ClockOffset(0.0, 0.0, True)
-        self.hello_facts: Mapping[str, Any] = {}
+        self.facts: Mapping[str, Any] = {}
         self.progress: Mapping[str, Any] = {}
         self.faults: list[Mapping[str, Any]] = []
         self._listener = listener
@@ -134,14 +134,16 @@ class AgentHandle:
         return cls(name, process, log_tail=lambda: lab.log_text(name), listener=listener)
 
     def hello(self, timeout_s: float = 60.0) -> Mapping[str, Any]:
-        """Who is there: pid, python, packages (version by name), boot_id, time_namespace. Also sets `clock`."""
-        self.hello_facts = self.talk.ask("hello", timeout_s)
+        """Who is there: pid, python, packages (version by name), boot_id, time_namespace. Sets `facts` and `clock`."""
+        self.facts = self.talk.ask("hello", timeout_s)
         self.clock = self._read_clock(timeout_s)
-        return self.hello_facts
+        return self.facts
 
     def prepare(self, task: Mapping[str, Any], timeout_s: float = 60.0) -> bool:
-        """Hand the agent its task; it connects. Whether it is known to be connected."""
-        return bool(self.talk.ask("prepare", timeout_s, task=dict(task))["warm"])
+        """Hand the agent its task; it connects. Whether it is known to be connected. Adds `scheduling` to `facts`."""
+        answer = self.talk.ask("prepare", timeout_s, task=dict(task))
+        self.facts = {**self.facts, "scheduling": answer["scheduling"]}
+        return bool(answer["warm"])
 
     def go(
         self,
@@ -226,7 +228,7 @@ class AgentHandle:
     def _read_clock(self, timeout_s: float, exchanges: int = 8) -> ClockOffset:
         """Estimate the offset from the exchange with the shortest round trip (the algorithm of NTP, RFC 5905)."""
         here = clock_facts()
-        if all(self.hello_facts.get(key) == here[key] for key in ("boot_id", "time_namespace")) and here["boot_id"]:
+        if all(self.facts.get(key) == here[key] for key in ("boot_id", "time_namespace")) and here["boot_id"]:
             return ClockOffset(0.0, 0.0, True)
         best = ClockOffset(0.0, float("inf"), False)
         for _ in range(exchanges):

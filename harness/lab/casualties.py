@@ -88,7 +88,7 @@ class Casualties:
                 self._lose(plan, failure)
         if report is None:
             failures = [str(name) for name in agent.progress.get("failures") or ()]
-            facts = {**agent.hello_facts, **self._facts[plan.index]}
+            facts = {**agent.facts, **self._facts[plan.index]}
             self._writer.set_agent(plan.index, facts=facts, failures=failures)
         return report
 

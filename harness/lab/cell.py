@@ -405,7 +405,7 @@ class _Cell:
             agent = agents[plan.index]
             self.writer.set_agent(
                 plan.index,
-                facts=dict(agent.hello_facts),
+                facts=dict(agent.facts),
                 targets=[str(topic["topic"]) for topic in plan.task["topics"]],
             )
         clocks = [agent.clock for agent in agents.values()]

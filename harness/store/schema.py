@@ -100,7 +100,8 @@ class AgentRecord(_Stored):
         targets: names of the targets by the index its records use.
         failures: failure names; a record's status s > 0 means failures[s - 1].
         counters: totals the agent kept itself, as harness.agent.tally: sent, done, starved, negative, failed by status.
-        facts: what it reported about its process: versions, boot_id, time namespace; of one that ended under load
+        facts: what it reported about its process: versions, boot_id, time namespace, scheduling (what it was granted,
+            harness.agent.punctuality; null where operations have no due instants); of one that ended under load
             `killed: true`, `died_s` (load time at which that was seen) and `planned` (whether the timeline ended it).
         rows: records taken from its file.
         cut_bytes: bytes of an unfinished last record (its process was killed).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.agent.draw import make_draw
 from harness.agent.failures import Failures
 from harness.agent.limits import check_limits
 from harness.agent.payload import payloads
+from harness.agent.punctuality import set_heap_aside, take_heap_back
 from harness.agent.tally import Tally, bucket, bucket_floor
 from harness.agent.task import Task, TaskError
 
@@ -139,6 +141,17 @@ def test_sleeping_ends_at_the_instant_or_at_the_stop() -> None:
     stop = threading.Event()
     stop.set()
     assert not sleep_until(now() + 10**12, stop)
+
+
+def test_the_heap_is_set_aside_once_and_taken_back() -> None:
+    marker: list[object] = [[]]
+    try:
+        assert set_heap_aside()
+        assert not any(item is marker for item in gc.get_objects())
+        assert not set_heap_aside()  # as in a member of a fleet, whose parent did so
+    finally:
+        take_heap_back()
+    assert any(item is marker for item in gc.get_objects())
 
 
 def test_this_process_can_say_which_clock_it_reads() -> None:

@@ -243,19 +243,21 @@ def _perform(client: AgentHandle, count: int) -> None:
 
 def punctuality(here: Place) -> None:
     """Send delay of open-loop clients: sent - due. Over a bus these are casts: 1,000 calls a second, with their server
-    and broker, are more than two cores can do, and a saturated machine says nothing about the generator. The median of
-    three stretches counts: a moment in which the machine did something else is one stretch's."""
-    for driver in ("none", "rabbit", "amqp1"):
-        for agents, rate, goal_ms in ((1, 500.0, 1.0), (10, 100.0, 2.0)):
-            what = "loopback calls" if driver == "none" else f"{driver} casts"
-            print(f"send delay, {what}, {agents} x {rate:g}/s, 3 times 10 s")
-            p99 = float(np.median([_send_delay_p99_ms(here, driver, agents, rate) for _ in range(3)]))
-            show(f"{what}: p99 send delay, {agents} x {rate:g}/s", p99, "ms", f"<= {goal_ms:g}", p99 <= goal_ms)
+    and broker, are more than two cores can do, and a saturated machine says nothing about the generator. Over RabbitMQ
+    1,000 casts a second can be that too, so they are sent to nobody as well. The median of three stretches counts: a
+    moment in which the machine did something else is one stretch's."""
+    stretches = [(driver, size, True) for driver in ("none", "rabbit", "amqp1") for size in ((1, 500.0), (10, 100.0))]
+    for driver, (agents, rate), taken in [*stretches, ("rabbit", (10, 100.0), False)]:
+        goal_ms = 1.0 if agents == 1 else 2.0
+        what = "loopback calls" if driver == "none" else f"{driver} casts" + ("" if taken else " nobody takes")
+        print(f"send delay, {what}, {agents} x {rate:g}/s, 3 times 10 s")
+        p99 = float(np.median([_send_delay_p99_ms(here, driver, agents, rate, taken) for _ in range(3)]))
+        show(f"{what}: p99 send delay, {agents} x {rate:g}/s", p99, "ms", f"<= {goal_ms:g}", p99 <= goal_ms)
 
 
-def _send_delay_p99_ms(here: Place, driver: str, agents: int, rate: float) -> float:
+def _send_delay_p99_ms(here: Place, driver: str, agents: int, rate: float, taken: bool) -> float:
     """The send delay of so many fresh clients of that rate over 8 s, after 2 s of warm-up; prints what was met."""
-    if driver != "none":
+    if driver != "none" and taken:
         here.agent(driver, 0, "server")
     clients = [
         here.agent(
@@ -284,7 +286,8 @@ def _send_delay_p99_ms(here: Place, driver: str, agents: int, rate: float) -> fl
     delay = records["mid"] - records["due"]
     here.stop()
     print(f"    send delay {percentiles(delay)}; response {percentiles(records['done'] - records['due'])}")
-    print(f"    {len(records)} operations, {failed} failed, {starved} starved; {busy}")
+    classes = sorted({str(client.facts["scheduling"]["class"]) for client in clients})
+    print(f"    {len(records)} operations, {failed} failed, {starved} starved; {'/'.join(classes)}; {busy}")
     return float(np.percentile(delay, 99)) / 1e6
 
 
@@ -308,18 +311,24 @@ def memory(here: Place) -> None:
 
 
 def stall(here: Place) -> None:
-    """A server that stands still for 2 s under 100 calls/s."""
+    """A server that stands still for 2 s under 100 calls/s.
+
+    It stands still for 1 s in the warm-up too: the replies to all that waited are sent at once, and open oslo's pool of
+    30 connections. That cost is the bus's and is paid then; what is asked here is whether the stall is told in full,
+    and told of the calls it hit alone.
+    """
     for driver in ("rabbit", "amqp1"):
         print(f"a server stalled for 2 s, {driver}, 100 calls/s for 20 s")
-        server = here.agent(driver, 0, "server", behaviour={"stalls": [{"at_s": 8.0, "for_s": 2.0}]}, workers=512)
+        stalls = [{"at_s": 0.5, "for_s": 1.0}, {"at_s": 8.0, "for_s": 2.0}]
+        server = here.agent(driver, 0, "server", behaviour={"stalls": stalls}, workers=512)
         client = here.agent(
             driver,
             1,
             "client",
             schedule={"kind": "constant", "rate_per_s": 100.0},
             workers=256,
-            warmup_s=2.0,
-            duration_s=18.0,
+            warmup_s=4.0,
+            duration_s=16.0,
         )
         start = time.monotonic() + 0.5
         server.go(start)
@@ -330,15 +339,28 @@ def stall(here: Place) -> None:
         here.stop()
         response, service = records["done"] - records["due"], records["done"] - records["mid"]
         begin, end = int((start + 8.0) * 1e9), int((start + 10.0) * 1e9)
-        before, after = service[records["done"] < begin], service[records["due"] > end + 500_000_000]
+        over = _worked_off(records, end)
+        before, after = service[records["done"] < begin], service[records["due"] > over]
         print(f"    response {percentiles(response)}")
         print(f"    service of the {len(before)} calls done before it {percentiles(before)}")
-        print(f"    service of the {len(after)} calls due 0.5 s after it, or later {percentiles(after)}")
-        # 200 of 1,800 calls met the stall, waiting between 2 s and 0: the top 1 % waited 1.82 s and more
+        print(f"    what had gathered was worked off {(over - end) / 1e9:.2f} s after its end")
+        print(f"    service of the {len(after)} calls due after that {percentiles(after)}")
+        # 200 of 1,600 calls met the stall, waiting between 2 s and 0: the top 1 % waited 1.84 s and more
         p99 = float(np.percentile(response, 99)) / 1e9
         show(f"{driver}: p99 response time", p99, "s", "near 2", 1.7 <= p99 <= 2.3)
         ratio = float(np.percentile(after, 99) / np.percentile(before, 99))
         show(f"{driver}: p99 service time of the rest, after / before the stall", ratio, "x", "near 1", ratio <= 1.5)
+
+
+def _worked_off(records: Any, since: int) -> int:
+    """The first instant (ns) from one on at which no call was waiting that was due 20 ms before or earlier."""
+    waiting = records[records["done"] > since]
+    instants = np.sort(waiting["done"])
+    for instant in instants:
+        old = (waiting["due"] < instant - 20_000_000) & (waiting["done"] > instant)
+        if not old.any():
+            return int(instant)
+    return int(instants[-1])
 
 
 def fleet(here: Place) -> None:

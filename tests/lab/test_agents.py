@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from harness.errors import AgentFailure
 from harness.lab.agents import AgentHandle, SamplerHandle, build_agent_archive, in_parallel
 from harness.plan.cell import LabPlan, NodePlan
 from harness.runtime.fake import FakeRuntime
+
+_MAY_BE_REAL_TIME = "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))"
 
 NODE = NodePlan("host", "core", "host", "127.0.0.1", "::1")
 
@@ -73,18 +76,49 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_hello_tells_who_is_there(bench: Bench) -> None:
     agent = bench.agent("a")
-    assert agent.hello_facts["pid"] == agent.process.pid
-    assert agent.hello_facts["python"].startswith("3.")
+    assert agent.facts["pid"] == agent.process.pid
+    assert agent.facts["python"].startswith("3.")
     assert agent.clock.shared
     assert agent.clock.offset_s == 0
 
 
 def test_clock_exchange_finds_a_shared_clock_shared(bench: Bench) -> None:
     agent = bench.agent("a")
-    agent.hello_facts = {**agent.hello_facts, "boot_id": "of another machine"}
+    agent.facts = {**agent.facts, "boot_id": "of another machine"}
     clock = agent._read_clock(5.0)
     assert not clock.shared
     assert abs(clock.offset_s) <= clock.bound_s < 5.0
+
+
+def test_only_a_client_with_due_instants_goes_before_others(bench: Bench) -> None:
+    """Its threads do, also those the client library starts, where a process may; else it is told why not."""
+    client = bench.agent("open")
+    client.prepare(bench.task(1, "client", url=""))
+    granted = client.facts["scheduling"]
+    threads = [int(path.name) for path in Path(f"/proc/{client.process.pid}/task").iterdir()]
+    if subprocess.run([sys.executable, "-c", _MAY_BE_REAL_TIME], check=False).returncode == 0:
+        assert granted == {"class": "SCHED_RR", "priority": 10}
+        assert sum(os.sched_getscheduler(thread) == os.SCHED_RR for thread in threads) >= 2
+    else:
+        assert (granted["class"], granted["priority"]) == ("SCHED_OTHER", 0)
+        assert "refused" in granted
+    for name, task in (
+        ("closed", bench.task(2, "client", url="", schedule={"kind": "closed"})),
+        ("server", bench.task(3, "server")),
+    ):
+        agent = bench.agent(name)
+        agent.prepare(task)
+        assert agent.facts["scheduling"] is None
+        assert os.sched_getscheduler(agent.process.pid) == os.SCHED_OTHER
+
+
+def test_what_is_set_aside_for_the_load_is_seen_by_readings(bench: Bench) -> None:
+    agent = bench.agent("a")
+    agent.prepare(bench.task(1, "client", url="", schedule={"kind": "closed"}))
+    assert agent.inspect("types")["types"]["function"] > 1000
+    other = bench.agent("b")
+    other.prepare(bench.task(2, "client", url="", schedule={"kind": "closed"}))
+    assert other.quiesce(5.0)["reading"]["objects"] > 10_000
 
 
 def test_every_operation_is_recorded_on_both_sides(bench: Bench) -> None:
