@@ -97,7 +97,8 @@ def calibrate(
             found[system] = result
     load = os.getloadavg()[1] / (os.cpu_count() or 1)
     calibration = Calibration(utc_now(), host_facts(), repetitions, tuple(tally(found, SETTINGS, round(load, 2))))
-    if before is not None:
+    # Read again: another calibration, of other settings, may have added to it in the meantime.
+    if update and (before := read_calibration(kept)) is not None:
         calibration = before.updated(calibration)
     table = calibration_table(calibration)
     print_table(table)
