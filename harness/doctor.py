@@ -239,7 +239,7 @@ def _links(what: str, lab: Runtime) -> Iterator[Finding]:
     yield Finding(
         f"{what.split()[1]}: real-time priority",
         "note" if refused else "ok",
-        "refused: under load the emulator is late, and its results say so" if refused else "granted",
+        "refused: under load the emulator and open-loop clients are late, and results say so" if refused else "granted",
         "run as root on the engine's own host (CAP_SYS_NICE)" if refused else "",
     )
 
