@@ -74,7 +74,7 @@ class _Pending:
     def __init__(self, message: Message, awaits_reply: bool) -> None:
         self.message = message
         self.awaits_reply = awaits_reply
-        self.delivery: Any = None
+        self.key: tuple[str, str] | None = None  # of its delivery, once sent
         self.over = threading.Event()
         self.reply: Any = None
         self.error: Exception | None = None
@@ -98,7 +98,8 @@ class _Sending(Loop):
         self._wants_replies = task.pattern == "rpc-call"
         self._links: dict[str, Any] = {}
         self._waiting: dict[str, deque[_Pending]] = {}
-        self._unsettled: dict[tuple[str, str], _Pending] = {}  # by link name and delivery tag
+        # By link name and delivery tag. The delivery is kept here alone: see Loop.
+        self._unsettled: dict[tuple[str, str], tuple[_Pending, Any]] = {}
         self._by_number: dict[int, _Pending] = {}
         self._numbers = itertools.count(1)
         self._receiver: Any = None
@@ -124,7 +125,7 @@ class _Sending(Loop):
 
     def lost(self) -> None:
         self._reply_to = None  # the router chooses another one
-        for operation in self._unsettled.values():
+        for operation, _ in self._unsettled.values():
             operation.end(error=ConnectionLost("the connection broke while the outcome was awaited"))
         for operation in self._by_number.values():
             operation.end(error=ReplyLost("the connection was lost on which the answer would come"))
@@ -138,11 +139,13 @@ class _Sending(Loop):
     def drop(self, address: str, operation: _Pending) -> None:
         """Forget an operation nobody waits for any more (loop's thread)."""
         self._by_number.pop(operation.message.correlation_id, None)
-        if operation.delivery is None:
+        if operation.key is None:
             if operation in self._waiting[address]:
                 self._waiting[address].remove(operation)
-        elif self._unsettled.pop(_key(operation.delivery), None) is not None:
-            operation.delivery.settle()
+            return
+        _, delivery = self._unsettled.pop(operation.key, (None, None))
+        if delivery is not None:
+            delivery.settle()
 
     def on_sendable(self, event: Any) -> None:
         self._flush(event.sender.target.address)
@@ -154,11 +157,12 @@ class _Sending(Loop):
             if operation.awaits_reply:
                 operation.message.reply_to = self._reply_to
                 self._by_number[operation.message.correlation_id] = operation
-            operation.delivery = link.send(operation.message)
-            self._unsettled[_key(operation.delivery)] = operation
+            delivery = link.send(operation.message)
+            operation.key = _key(delivery)
+            self._unsettled[operation.key] = (operation, delivery)
 
     def on_accepted(self, event: Any) -> None:
-        operation = self._unsettled.pop(_key(event.delivery), None)
+        operation, _ = self._unsettled.pop(_key(event.delivery), (None, None))
         if operation is not None and not operation.awaits_reply:
             operation.end()
 
@@ -169,7 +173,7 @@ class _Sending(Loop):
         self._failed(event.delivery)
 
     def _failed(self, delivery: Any) -> None:
-        operation = self._unsettled.pop(_key(delivery), None)
+        operation, _ = self._unsettled.pop(_key(delivery), (None, None))
         if operation is not None:
             kind = _OUTCOMES.get(delivery.remote_state, Modified)
             operation.end(error=kind(f"outcome {delivery.remote_state}"))
@@ -232,6 +236,8 @@ class _Receiver(Loop):
         self._targets: dict[str, int] = {}
         self._opening: set[str] = set()
         self._replies: dict[str, Any] = {}
+        self._numbers = itertools.count()
+        self._served: dict[int, tuple[Any, Any]] = {}  # delivery and message of those being served: see Loop
         self._threads = ThreadPoolExecutor(max_workers=task.workers)
 
     def stop(self) -> None:
@@ -269,14 +275,17 @@ class _Receiver(Loop):
         delivery, message = event.delivery, event.message
         if self._ack_first:
             self.accept(delivery)
-        self._threads.submit(self._serve, delivery, message, self._targets[event.receiver.source.address])
+        number = next(self._numbers)
+        self._served[number] = (delivery, message)
+        target = self._targets[event.receiver.source.address]
+        self._threads.submit(self._serve, number, message.body, bool(message.delivery_count), target)
 
-    def _serve(self, delivery: Any, message: Any, target: int) -> None:
-        redelivered = bool(message.delivery_count)
-        dealt_with, answer = serve(self.task, self._handler, message.body, target, redelivered=redelivered)
-        self.call(lambda: self._finish(delivery, dealt_with, message, answer))
+    def _serve(self, number: int, body: Any, redelivered: bool, target: int) -> None:
+        dealt_with, answer = serve(self.task, self._handler, body, target, redelivered=redelivered)
+        self.call(lambda: self._finish(number, dealt_with, answer))
 
-    def _finish(self, delivery: Any, dealt_with: bool, message: Any, answer: list[Any]) -> None:
+    def _finish(self, number: int, dealt_with: bool, answer: list[Any]) -> None:
+        delivery, message = self._served.pop(number)
         if not self._ack_first:
             if dealt_with:
                 self.accept(delivery)
