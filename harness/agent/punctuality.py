@@ -4,8 +4,8 @@ In the deployments that scenarios describe, a client has processors of its own; 
 and buses. Two things then make operations begin late, and neither is the bus's doing:
 
 - **the run queue**: a worker that wakes waits behind whatever has the processor. A client with due instants (an open
-  loop) therefore asks for real-time priority, below the link emulator's. It gives way whenever it waits for its bus,
-  so that a bus that cannot keep up slows it, and it cannot starve the bus.
+  loop) therefore asks for real-time priority, below the link emulator's. It gives way whenever it waits for its bus;
+  where processors do not suffice, what it takes is missing to servers and buses, and their answers come later.
 - **the collector**: a full collection goes through all objects of the client's libraries, 57,000 with oslo.messaging,
   holding the interpreter for 60 to 100 ms. What is there before the load is set aside (`gc.freeze`) until memory is
   first read, and from then on is looked at as always: no reading differs by it.
