@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 
 __all__ = ["main"]
 
@@ -23,6 +24,8 @@ def main() -> int:
     fleet.add_argument("--driver", required=True)
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=_LOG_FORMAT)
+    # Ten lines at the end of every log of oslo.messaging, where one looks for what ended a process.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     if arguments.command == "run":
         from harness.agent.agent import run_agent
 
