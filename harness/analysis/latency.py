@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.analysis.quantiles import quantile
+from harness.analysis.quantiles import quantile, quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,14 @@ class PairSamples:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Percentiles in milliseconds; NaN where the sample does not reach so far. `negative`: clock faults among n."""
+    """Percentiles in milliseconds; NaN where the sample does not reach so far.
+
+    Attributes:
+        n, negative: latencies, and clock faults among them.
+        min_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms: of the operations that succeeded.
+        p50_at_most_ms, p99_at_most_ms: of all operations, those that failed counted as never answered; infinite where
+            more failed than lie beyond the percentile.
+    """
 
     n: int
     negative: int
@@ -83,16 +90,27 @@ class Summary:
     p99_ms: float
     p999_ms: float
     max_ms: float
+    p50_at_most_ms: float
+    p99_at_most_ms: float
 
 
-def summarise(ordered_ns: NDArray[np.int64]) -> Summary:
-    """Percentiles of an ascending sample in nanoseconds. Negative values are counted and kept, never dropped."""
+def summarise(ordered_ns: NDArray[np.int64], failed: int = 0) -> Summary:
+    """Percentiles of an ascending sample in nanoseconds, beside which so many operations failed. Negative values are
+    counted and kept, never dropped."""
     if not len(ordered_ns):
         nan = float("nan")
-        return Summary(0, 0, nan, nan, nan, nan, nan, nan)
+        return Summary(0, 0, nan, nan, nan, nan, nan, nan, nan, nan)
     p50, p90, p99, p999 = (quantile(ordered_ns, level) / 1e6 for level in (0.5, 0.9, 0.99, 0.999))
     negative = int(np.searchsorted(ordered_ns, 0))
-    return Summary(len(ordered_ns), negative, ordered_ns[0] / 1e6, p50, p90, p99, p999, ordered_ns[-1] / 1e6)
+    least, most = ordered_ns[0] / 1e6, ordered_ns[-1] / 1e6
+    at_most = (_at_most_ms(ordered_ns, failed, level) for level in (0.5, 0.99))
+    return Summary(len(ordered_ns), negative, least, p50, p90, p99, p999, most, *at_most)
+
+
+def _at_most_ms(ordered_ns: NDArray[np.int64], failed: int, level: float) -> float:
+    """A percentile as if the failed operations were the slowest."""
+    within = level * (len(ordered_ns) + failed) / len(ordered_ns)
+    return float(quantiles(ordered_ns, [within])[0]) / 1e6 if within <= 1 else float("inf")
 
 
 def merge(samples: Sequence[PairSamples]) -> PairSamples:

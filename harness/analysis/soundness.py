@@ -10,12 +10,23 @@ import numpy as np
 from harness.analysis.theilsen import theil_sen
 from harness.analysis.timeline import Timeline
 
-__all__ = ["FLATNESS", "LATENESS", "below_floor", "generator_saturated", "late_share_ms", "unsteady"]
+__all__ = [
+    "FAILURES",
+    "FLATNESS",
+    "LATENESS",
+    "below_floor",
+    "generator_saturated",
+    "late_share_ms",
+    "left_out",
+    "unsteady",
+]
 
 #: A p99 send delay above this share of the p50 under study says more about the generator than about the bus.
 LATENESS = 0.10
 #: How far the p50 may drift over the whole measured time, as a share of its median.
 FLATNESS = 0.05
+#: How far a percentile may move when failed operations are counted as never answered, as a share of itself.
+FAILURES = 0.05
 #: Fewer windows than this say nothing about a trend.
 _FEWEST_WINDOWS = 10
 #: A median this far below the floor is not explained by timer resolution, seconds.
@@ -51,6 +62,21 @@ def late_share_ms(delay_ms: float, figure_ms: float, p50_ms: float, starved: int
     """
     doubtful = starved or delay_ms > LATENESS * p50_ms
     return min(delay_ms, figure_ms) if doubtful and np.isfinite(delay_ms) else 0.0
+
+
+def left_out(figure_ms: float, at_most_ms: float, failed: int, answered: int) -> str | None:
+    """Why a percentile flatters: of those that took longest too many failed, and are in no percentile; None if it
+    does not.
+
+    Args:
+        figure_ms: the percentile of the operations that succeeded.
+        at_most_ms: the same of all, those that failed counted as never answered (Summary).
+        failed, answered: how many.
+    """
+    if not at_most_ms > figure_ms * (1 + FAILURES):
+        return None
+    bound = f"at most {at_most_ms:.3g} ms" if np.isfinite(at_most_ms) else "not bounded"
+    return f"{failed} of {failed + answered} operations failed; were they never answered, it is {bound}"
 
 
 def unsteady(timeline: Timeline) -> str | None:

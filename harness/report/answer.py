@@ -169,6 +169,10 @@ def _contrast(group: Sequence[PairFinding]) -> str:
             f" Distance explains {numbers.ms(slow.floor_ms)} ms of the one and {rest}: "
             f"on {slow.system.name} the message goes {_way(slow)}, on {fast.system.name} {_way(fast)}."
         )
+    for finding in (slow, fast):
+        if any(doubt.kind == "failures" for doubt in finding.doubts):
+            tried = finding.failed + finding.headline.n
+            text += f" On {finding.system.name} {finding.failed} of {tried} failed, and are not in that median."
     return text
 
 

@@ -7,11 +7,11 @@ loop's rate is compared as the share of the operations due that succeeded, and C
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.comparison import TOLERANCE, Figure
-from harness.analysis.soundness import below_floor, late_share_ms, unsteady
+from harness.analysis.soundness import below_floor, late_share_ms, left_out, unsteady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,11 @@ def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
         if summary.negative:
             untrue = f"{summary.negative} latencies are negative"
         drifted = unsteady(cell.timelines[pair])
-        for name, value, late in (("p50", summary.p50_ms, delay.p50_ms), ("p99", summary.p99_ms, delay.p99_ms)):
+        failed = cell.attempted[pair] - cell.succeeded[pair]
+        for name, value, at_most, late in (
+            ("p50", summary.p50_ms, summary.p50_at_most_ms, delay.p50_ms),
+            ("p99", summary.p99_ms, summary.p99_at_most_ms, delay.p99_ms),
+        ):
             if not value > 0:
                 continue
             figure = Figure.exact(value)
@@ -100,6 +104,8 @@ def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
                 figure = Figure(value, value, value, drifted)
             if not untrue and (added := late_share_ms(late, value, summary.p50_ms, starved)):
                 figure = Figure(value, value - added, value, f"the load generator was late by {added:.3g} ms ({name})")
+            if flattered := left_out(value, at_most, failed, summary.n):
+                figure = replace(figure, high=at_most, doubt=flattered)
             yield Metric("latency", pair.label, name, "ms"), figure
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from harness.analysis.grouping import group_rows
 from harness.analysis.latency import PairSamples, merge, summarise
 from harness.analysis.quantiles import nines_grid, quantile, quantiles
-from harness.analysis.soundness import below_floor, generator_saturated, unsteady
+from harness.analysis.soundness import below_floor, generator_saturated, left_out, unsteady
 from harness.analysis.theilsen import theil_sen
 from harness.analysis.timeline import Timeline, per_window
 
@@ -81,6 +81,28 @@ def test_negative_latencies_are_counted_and_kept() -> None:
     summary = summarise(np.array([-2_000_000, -1, 0, 5_000_000]))
     assert (summary.n, summary.negative) == (4, 2)
     assert summary.min_ms == -2
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=400), st.integers(0, 400))
+def test_failures_bound_percentiles_as_if_they_were_the_slowest(answered: list[int], failed: int) -> None:
+    summary = summarise(np.sort(answered), failed)
+    never = sorted(answered) + [10**15] * failed
+    for at_most, level in ((summary.p50_at_most_ms, 50), (summary.p99_at_most_ms, 99)):
+        if len(answered) / len(never) < level / 100:
+            assert at_most == np.inf
+        else:
+            assert at_most == pytest.approx(
+                np.quantile(answered, min(1.0, level / 100 * len(never) / len(answered))) / 1e6
+            )
+    if not failed:
+        assert summary.p50_at_most_ms == summary.p50_ms
+
+
+def test_a_median_of_those_that_did_not_fail_is_told() -> None:
+    assert left_out(10.0, 10.4, 2, 98) is None
+    assert "2 of 100 operations failed" in (left_out(10.0, 11.0, 2, 98) or "")
+    assert "not bounded" in (left_out(10.0, float("inf"), 32, 13) or "")
+    assert left_out(float("nan"), float("nan"), 3, 0) is None
 
 
 def test_percentiles_are_merged_never_averaged() -> None:

@@ -55,6 +55,19 @@ def test_a_late_generator_speaks_against_its_own_percentile_only(cell: CellFindi
     assert "late" in by_name["p99"].doubt
 
 
+def test_where_too_many_failed_a_percentile_is_a_least_value(cell: CellFinding) -> None:
+    pair = next(pair for pair in cell.latencies if pair.workload == "local-call" and pair.client_site == "edge-a")
+    summary = replace(
+        cell.latencies[pair], p50_at_most_ms=cell.latencies[pair].p50_ms * 1.01, p99_at_most_ms=float("inf")
+    )
+    attempted = {**cell.attempted, pair: cell.succeeded[pair] + 3}
+    figures = cell_metrics(replace(cell, latencies={**cell.latencies, pair: summary}, attempted=attempted))
+    by_name = {metric.name: figure for metric, figure in figures.items() if metric.subject == pair.label}
+    assert not by_name["p50"].doubt
+    assert (by_name["p99"].low, by_name["p99"].high) == (by_name["p99"].value, float("inf"))
+    assert "3 of" in by_name["p99"].doubt
+
+
 def test_what_expired_counts_where_messages_have_a_time_to_live(cell: CellFinding) -> None:
     assert "expired share" not in {metric.name for metric in cell_metrics(cell)}
     events = {index: agent for index, agent in cell.agents.items() if agent.workload == "events"}
