@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from harness.agent.records import STARVED, RecordFile
+from harness.agent.records import RecordFile
 from harness.agent.tally import Tally
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Account:
         for _ in range(endings):
             record = ended.popleft()
             if add(record):
-                count(record[3], record[latency_ends] - record[6], record[4] & STARVED)
+                count(record[3], record[latency_ends] - record[6], record[4])
         for _ in range(beginnings):
             begun.popleft()
         self._tally.sent += beginnings

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.agent.records import REQUEUED, STARVED
+
 __all__ = ["Tally", "bucket", "bucket_floor"]
 
 
@@ -38,15 +40,18 @@ class Tally:
         self.sent = 0
         self.done = 0
         self.starved = 0
+        self.given_back = 0
         self.negative = 0
 
-    def ended(self, status: int, duration: int, starved: int = 0) -> None:
+    def ended(self, status: int, duration: int, flags: int = 0) -> None:
         """An operation ended: with status 0 after `duration` ns, or failed (failures are never latencies).
 
-        `starved` if no worker was free when it was due.
+        Of its record's flags (records.py) these are counted: STARVED, REQUEUED.
         """
-        if starved:
+        if flags & STARVED:
             self.starved += 1
+        if flags & REQUEUED:
+            self.given_back += 1
         if status:
             self._failed[status] = self._failed.get(status, 0) + 1
             return
@@ -57,13 +62,14 @@ class Tally:
             self._histogram[bucket(duration)] += 1
 
     def totals(self) -> dict[str, Any]:
-        """sent, done, in_flight (sent and not ended), starved, negative (latencies below zero: a clock fault) and
-        failed, by status."""
+        """sent, done, in_flight (sent and not ended), starved, given_back (messages a server gave back to its bus),
+        negative (latencies below zero: a clock fault) and failed, by status."""
         return {
             "sent": self.sent,
             "done": self.done,
             "in_flight": self.sent - self.done - sum(self._failed.values()),
             "starved": self.starved,
+            "given_back": self.given_back,
             "negative": self.negative,
             "failed": dict(self._failed),
         }

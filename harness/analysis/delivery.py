@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from harness.store.schema import AgentRecord, CellRecord
 
-__all__ = ["DELIVERY_NEEDS", "OPERATION_NEEDS", "Ledger", "LedgerRow", "still_queued", "take_ledger"]
+__all__ = ["DELIVERY_NEEDS", "OPERATION_NEEDS", "Ledger", "LedgerRow", "copies_due", "still_queued", "take_ledger"]
 
 #: Columns of operations.parquet and deliveries.parquet the ledger is made from.
 OPERATION_NEEDS = ("agent", "seq", "target", "peer", "status", "flags", "due_ns", "sent_ns", "done_ns")
@@ -172,8 +172,8 @@ def _listening(client: AgentRecord, target: int, servers: Sequence[AgentRecord])
     return [server for server in servers if name is None or not server.targets or name in server.targets]
 
 
-def _copies_due(client: AgentRecord, target: int, servers: Sequence[AgentRecord]) -> int:
-    """How many copies of a message to that target should arrive."""
+def copies_due(client: AgentRecord, target: int, servers: Sequence[AgentRecord]) -> int:
+    """How many copies of a message to that target, an index of the client's, its workload's servers should get."""
     if client.pattern in _SILENT:
         return 0
     return max(1, len({_copy_of(client.pattern, server) for server in _listening(client, target, servers)}))
@@ -342,7 +342,7 @@ class _Account:
         """Of each operation: copies that should have arrived and did not, and copies that should have."""
         due = np.array(
             [
-                _copies_due(self.client, target, self.servers)
+                copies_due(self.client, target, self.servers)
                 for target in range(int(self.mine["target"].max(initial=0)) + 1)
             ],
             np.int64,

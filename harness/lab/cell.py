@@ -29,6 +29,7 @@ from harness.bus.readiness import log_tail
 from harness.bus.registry import make_bus
 from harness.errors import BusFailure, HarnessError, LinkFailure
 from harness.lab.agents import AgentHandle, AgentReport, SamplerHandle, build_agent_archive, in_parallel
+from harness.lab.arrivals import Arrivals
 from harness.lab.calm import probe_when_calm
 from harness.lab.casualties import Casualties
 from harness.lab.crew import crew, patience_s, sampled_lightly
@@ -333,12 +334,14 @@ class _Cell:
                 _each_second(watched, lambda: time.monotonic() >= end)
                 self.say("draining")
                 deadline = end + phases.drain_s
-                _each_second(
-                    watched,
-                    lambda: (
-                        all(agents[i].finished or i in self.casualties for i in clients) or time.monotonic() >= deadline
-                    ),
-                )
+                arrivals = Arrivals(self.writer.record().agents)
+
+                def drained() -> bool:
+                    sent = all(agents[i].finished or i in self.casualties for i in clients)
+                    progress = {index: agent.progress for index, agent in agents.items()}
+                    return sent and not arrivals.awaited(progress, time.monotonic())
+
+                _each_second(watched, lambda: drained() or time.monotonic() >= deadline)
         finally:
             self._usage(facts.NODES_AFTER)
             self._fetch(agents, watch)

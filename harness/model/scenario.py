@@ -87,7 +87,9 @@ class Load(Frozen):
 
     warmup: Duration = Field(default=5.0, description="load before measuring; discarded")
     duration: Duration = Field(default=30.0, description="measured load")
-    drain: Duration = Field(default=10.0, description="longest wait for operations still under way")
+    drain: Duration = Field(
+        default=10.0, description="longest wait for what is under way: operations, and messages that have yet to arrive"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Load:

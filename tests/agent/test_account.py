@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.agent.account import BATCH, Account
-from harness.agent.records import STARVED, read_records
+from harness.agent.records import REQUEUED, STARVED, read_records
 
 
 def ended(seq: int, *, peer: int = 0, status: int = 0, flags: int = 0) -> tuple[int, ...]:
@@ -22,7 +22,7 @@ def test_what_ended_is_recorded_in_its_order_and_counted(tmp_path: Path) -> None
     for seq in range(3):
         account.begin(seq)
     account.end(ended(2, flags=STARVED))
-    account.end(ended(0, status=4))
+    account.end(ended(0, status=4, flags=REQUEUED))
     counts = account.counts()
     account.close()
     assert [record.seq for record in read_records(str(tmp_path / "r"))] == [2, 0]
@@ -31,6 +31,7 @@ def test_what_ended_is_recorded_in_its_order_and_counted(tmp_path: Path) -> None
         "done": 1,
         "in_flight": 1,
         "starved": 1,
+        "given_back": 1,
         "negative": 0,
         "failed": {4: 1},
         "records": 2,

@@ -109,7 +109,7 @@ def test_failures_are_no_latencies_and_negatives_are_counted_apart() -> None:
     tally.sent += 4
     for status, duration in ((0, 1000), (0, -5), (2, 10**9)):
         tally.ended(status, duration)
-    counts = {"sent": 4, "done": 2, "in_flight": 1, "starved": 0, "negative": 1, "failed": {2: 1}}
+    counts = {"sent": 4, "done": 2, "in_flight": 1, "starved": 0, "given_back": 0, "negative": 1, "failed": {2: 1}}
     assert tally.totals() == counts
     assert tally.histogram_delta() == {str(bucket(1000)): 1}
     assert tally.histogram_delta() == {}

@@ -113,6 +113,23 @@ def test_operations_that_end_while_records_are_fetched_are_still_under_way(tmp_p
     assert result.delivery["in_flight"].sum() > 50
 
 
+def test_what_was_accepted_and_is_under_way_is_waited_for(tmp_path: Path) -> None:
+    """A client of casts has ended long before its last one is dealt with; one more than a drain takes is lost."""
+    slow = {"threads": 64, "service_time": "1500ms"}
+    one = {"clients": "here", "servers": {"here": 2}, "rate": "20/s", "server": slow}
+    patterns = {"cast": "rpc-cast", "tell-all": "rpc-fanout", "notify": "notify"}
+    scenario = {
+        **ALONE,
+        "workloads": {name: {**one, "pattern": pattern} for name, pattern in patterns.items()},
+        "load": {"warmup": 0, "duration": "3s", "drain": "20s"},
+    }
+    delivery = run(tmp_path, scenario).delivery
+    assert dict(delivery.set_index("workload")["expected"]) == {"cast": 60, "tell-all": 120, "notify": 60}
+    assert not delivery["lost"].any()
+    short = run(tmp_path, {**scenario, "load": {"warmup": 0, "duration": "3s", "drain": "500ms"}}).delivery
+    assert short["lost"].all()
+
+
 def test_an_agent_that_dies_costs_its_own_results_only(tmp_path: Path) -> None:
     observer = Once(lambda: os.kill(pid_of(tmp_path, "call-client-here-1"), signal.SIGKILL))
     result = run(tmp_path, ALONE, observer=observer)
