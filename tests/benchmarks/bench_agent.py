@@ -283,14 +283,16 @@ def _most_per_s(here: Place, driver: str, agents: int, taken: bool) -> float:
 
 def _stretch(here: Place, driver: str, schedules: Sequence[dict[str, Any]], workers: int, taken: bool) -> Any:
     """The records of a fresh client for each schedule, without the warm-up; prints what was met."""
+    topics = [{"topic": f"bench-{time.monotonic_ns()}"}]  # of its own: a queue keeps what was not served before
     if driver != "none" and taken:
-        here.agent(driver, 0, "server")
+        here.agent(driver, 0, "server", topics=topics)
     clients = [
         here.agent(
             driver,
             number + 1,
             "client",
             pattern="rpc-call" if driver == "none" else "rpc-cast",
+            topics=topics,
             schedule=schedule,
             workers=workers,
             warmup_s=_WARMUP_S,
