@@ -29,8 +29,10 @@ from harness.lab.agents import AgentHandle, build_agent_archive, in_parallel
 from harness.lab.fleet import FleetHandle
 from harness.model.stack import StackSpec
 from harness.model.topology import Site
+from harness.model.workload import Workload
 from harness.plan.addresses import node_addresses, site_plans
 from harness.plan.cell import BusNodePlan, BusPlan, LabPlan, NodePlan
+from harness.plan.tasks import worker_count
 from harness.runtime.local import LocalRuntime
 from harness.runtime.protocol import NodeProcess, Runtime
 from harness.stack.build import build_stack
@@ -265,11 +267,12 @@ def punctuality(here: Place) -> None:
 
 
 def _send_delay_p99_ms(here: Place, driver: str, agents: int, rate: float, taken: bool) -> float:
-    """The send delay of so many fresh clients of that rate over 8 s, after 2 s of warm-up; prints what was met."""
+    """The send delay of so many fresh clients of that rate, with as many threads as a scenario gives them."""
     schedules = [
         {"kind": "constant", "rate_per_s": rate, "offset_s": number / agents / rate} for number in range(agents)
     ]
-    records = _stretch(here, driver, schedules, 32, taken)
+    workload = {"pattern": "rpc-cast", "clients": "here", "servers": "here", "rate": f"{rate:g}/s"}
+    records = _stretch(here, driver, schedules, worker_count(Workload.model_validate(workload)), taken)
     delay = records["mid"] - records["due"]
     print(f"    send delay {percentiles(delay)}; response {percentiles(records['done'] - records['due'])}")
     return float(np.percentile(delay, 99)) / 1e6
