@@ -1,15 +1,17 @@
-"""The load generator: performs operations when they are due, from a fixed pool of threads.
+"""The load generator: performs operations when they are due, from a pool of threads.
 
 Open loop: each worker takes the next operation under a lock, sleeps until that operation is due itself, and performs
-it; there is no dispatcher whose hand-off would add to the send delay. When all workers are busy at an operation's due
-instant it starts late and is marked as starved: its latency counts from when it was due, and the result says how
-often it happened.
+it; there is no dispatcher whose hand-off would add to the send delay. A worker that goes to work and leaves
+hardly one waiting for what is due next asks for another, as long as the task allows more. When all workers are busy
+at an operation's due instant it starts late and is marked as starved: its latency counts from when it was due, and
+the result says how often it happened.
 
 Closed loop: each worker performs, pauses, performs again. Asked for by name, because published evaluations did so.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
@@ -25,13 +27,15 @@ __all__ = ["Load", "Operation"]
 Operation = Callable[[int, int, bool], None]
 
 _NS = 1_000_000_000
+#: So many workers at least should wait for what is due next; starting one takes a millisecond where it is busy.
+_SPARE = 2
 
 
 class Load:
     """One stretch of load, from a go.
 
     Args:
-        task: schedule, durations, workers and seed.
+        task: schedule, durations, workers, most_workers and seed.
         operation: performs one operation and never raises.
         start: instant (ns) the schedule's offsets count from.
         first: number of the first operation.
@@ -66,23 +70,42 @@ class Load:
         self._shadow_next = next(self._shadow, None)
         self._first = first
         self._taken = 0
+        self._waiting = 0
         self._due = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._stopped = False
-        self._workers = [
-            threading.Thread(target=self.work, name=f"worker-{number}", daemon=True) for number in range(task.workers)
-        ]
+        self._most_workers = task.workers if self._closed else task.most_workers or task.workers
+        self._workers = [self._worker(number) for number in range(task.workers)]
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._hiring = threading.Thread(target=self._hire, name="hiring", daemon=True)
+
+    def _worker(self, number: int) -> threading.Thread:
+        return threading.Thread(target=self.work, name=f"worker-{number}", daemon=True)
 
     def begin(self) -> None:
         """Start the workers."""
-        for worker in self._workers:
+        if self._most_workers > len(self._workers):
+            self._hiring.start()
+        for worker in tuple(self._workers):
             worker.start()
+
+    def _hire(self) -> None:
+        """Start the workers asked for. A thread of its own, because starting one takes time and operations are due."""
+        while self._wanted.get():
+            if len(self._workers) < self._most_workers:
+                worker = self._worker(len(self._workers))
+                try:
+                    worker.start()
+                except RuntimeError:  # the machine gives no more threads
+                    return
+                self._workers.append(worker)
 
     def end_soon(self) -> None:
         """Begin no further operation."""
         self._stopped = True
         self._stop.set()
+        self._wanted.put(False)
 
     @property
     def next_number(self) -> int:
@@ -109,9 +132,11 @@ class Load:
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until every worker has ended. Whether they have."""
         deadline = None if timeout_s is None else now() + int(timeout_s * _NS)
-        for worker in self._workers:
-            worker.join(None if deadline is None else max(0.0, (deadline - now()) / _NS))
-        return not any(worker.is_alive() for worker in self._workers)
+        hiring = [self._hiring] if self._hiring.ident is not None else []
+        for threads in (hiring, self._workers):  # nobody is hired once the first has ended
+            for thread in threads:
+                thread.join(None if deadline is None else max(0.0, (deadline - now()) / _NS))
+        return not any(thread.is_alive() for thread in (*hiring, *self._workers))
 
     def work(self) -> None:
         """Be one of the workers, on the calling thread, until the stretch of load has ended."""
@@ -124,17 +149,29 @@ class Load:
     def _work_open(self) -> None:
         operation, offsets, lock, stop = self._operation, self._offsets, self._lock, self._stop
         start, first, most = self._start, self._first, self._count
+        grows = self._hiring.ident is not None
         while not self._stopped:
             with lock:
+                self._waiting += grows
                 number = self._taken
                 offset = next(offsets, None) if most is None or number < most else None
                 if offset is None:
+                    self._wanted.put(False)
                     return
                 self._taken = number + 1
             due = start + offset
             starved = now() > due
             if starved or sleep_until(due, stop):
+                if grows:
+                    self._leave_some_waiting()
                 operation(first + number, due, starved)
+
+    def _leave_some_waiting(self) -> None:
+        with self._lock:
+            self._waiting -= 1
+            short = self._waiting < _SPARE and len(self._workers) < self._most_workers
+        if short:
+            self._wanted.put(True)
 
     def _work_closed(self) -> None:
         operation, lock, stop, clock = self._operation, self._lock, self._stop, now

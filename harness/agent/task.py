@@ -23,6 +23,7 @@
 | ttl_s      | time to live of messages (adapters kombu and proton; oslo derives its own), or null                     |
 | retry      | oslo's `retry`: reconnection attempts before an operation fails; null for the library's default         |
 | workers    | threads: of a client, to send; of a server, to serve                                                    |
+| most_workers | to how many a client of an open loop adds threads while all it has wait for answers; never if null    |
 | seed       | all of the agent's random choices derive from it                                                        |
 | behaviour  | of a server: see Behaviour                                                                              |
 | notify     | see Notify                                                                                              |
@@ -153,6 +154,7 @@ class Task:
     ttl_s: float | None = None
     retry: int | None = None
     workers: int = 1
+    most_workers: int | None = None
     seed: int = 0
     behaviour: Behaviour = field(default_factory=Behaviour)
     notify: Notify = field(default_factory=Notify)
@@ -194,6 +196,8 @@ class Task:
             raise TaskError("notify.priorities: at least one is needed")
         _within("agent", self.agent, 0, 65534, whole=True)
         _within("workers", self.workers, 1, 4096, whole=True)
+        if self.most_workers is not None:
+            _within("most_workers", self.most_workers, self.workers, 4096, whole=True)
         _within("transports", self.transports, 1, 1024, whole=True)
         for key in ("warmup_s", "duration_s"):
             _within(key, getattr(self, key), 0, 1e9)

@@ -165,7 +165,10 @@ class Workload(Frozen):
     )
     notify: NotifySpec | None = Field(default=None, description="priorities, pools and driver of notifications")
     workers: Whole | None = Field(
-        default=None, ge=1, le=1024, description="threads of each client; default: enough for its rate"
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads of each client; default: enough for its rate, and more while answers take long",
     )
     server: ServerSpec = Field(default_factory=ServerSpec, description="how the servers behave")
     options: Options = Field(default_factory=dict, description="oslo.config options by group, over the stack's")

@@ -25,15 +25,18 @@ EXCHANGE = "femdc"
 #: Seconds between two progress messages of an agent are its workload's number of agents divided by this, at least 1,
 #: so that the controller hears at most so many a second.
 _PROGRESS_PER_S = 100
-#: Threads a client has at most unless the scenario says otherwise.
+#: Threads a client begins with at most, and may add to while all it has wait for answers, unless the scenario says how
+#: many it has.
 _MOST_WORKERS = 256
+_MOST_ADDED = 1024
 
 
 def worker_count(spec: Workload) -> int:
     """Threads a client needs so that its schedule does not wait for its answers.
 
     By Little's law rate x time under way: two seconds or twice the mean service time are allowed for, or the time-out
-    where that is shorter; one thread is spare. A client whose threads are all busy says so in its result.
+    where that is shorter; one thread is spare. Where answers take longer a client adds threads (`most_workers`), so
+    that the loop stays open; one whose threads are all busy says so in its result.
     """
     if spec.workers is not None:
         return spec.workers
@@ -80,6 +83,7 @@ class TaskMaker:
             "server": "",
             "schedule": _schedule(self.spec.timing, position),
             "workers": worker_count(self.spec),
+            "most_workers": _MOST_ADDED if self.spec.workers is None and self.spec.timing.closed is None else None,
             "behaviour": {},
         }
 

@@ -298,6 +298,7 @@ def _stretch(here: Place, driver: str, schedules: Sequence[dict[str, Any]], work
             topics=topics,
             schedule=schedule,
             workers=workers,
+            most_workers=max(workers, 1024),
             warmup_s=_WARMUP_S,
             duration_s=_MEASURED_S,
         )

@@ -196,6 +196,20 @@ def test_a_pool_run_dry_is_told_and_counted_from_due(bench: Bench) -> None:
     assert max(record.done - record.due for record in starved) > 500_000_000
 
 
+def test_a_pool_that_may_grow_does_not_run_dry(bench: Bench) -> None:
+    server, client = bench.agent("server-0"), bench.agent("client-1")
+    slow = {"kind": "fixed", "seconds": 0.3}
+    server.prepare(bench.task(0, "server", behaviour={"service_time": slow}, workers=64))
+    client.prepare(bench.task(1, "client", workers=2, most_workers=64))
+    before = client.quiesce(5.0)["reading"]["threads"]
+    for _ in range(2):
+        client.go(time.monotonic() + 0.1)
+        assert client.wait_finished(20.0)
+    late = [record for record in bench.records("client-1") if record.mid - record.due > 100_000_000]
+    assert len(late) < 20, "thirty are under way at once, and two workers alone would be late for nearly all of 200"
+    assert client.quiesce(5.0)["reading"]["threads"] == before, "they go with their stretch"
+
+
 def test_a_stalled_server_shows_in_response_times(bench: Bench) -> None:
     server, client = bench.agent("server-0"), bench.agent("client-1")
     server.prepare(bench.task(0, "server", behaviour={"stalls": [{"at_s": 0.2, "for_s": 0.4}]}))
