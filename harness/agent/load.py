@@ -77,8 +77,8 @@ class Load:
         self._stopped = False
         self._most_workers = task.workers if self._closed else task.most_workers or task.workers
         self._workers = [self._worker(number) for number in range(task.workers)]
-        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._hiring = threading.Thread(target=self._hire, name="hiring", daemon=True)
+        self._wanted: queue.SimpleQueue[bool] | None = None
+        self._hiring: threading.Thread | None = None
 
     def _worker(self, number: int) -> threading.Thread:
         return threading.Thread(target=self.work, name=f"worker-{number}", daemon=True)
@@ -86,13 +86,15 @@ class Load:
     def begin(self) -> None:
         """Start the workers."""
         if self._most_workers > len(self._workers):
+            self._wanted = queue.SimpleQueue()
+            self._hiring = threading.Thread(target=self._hire, args=(self._wanted,), name="hiring", daemon=True)
             self._hiring.start()
         for worker in tuple(self._workers):
             worker.start()
 
-    def _hire(self) -> None:
+    def _hire(self, wanted: queue.SimpleQueue[bool]) -> None:
         """Start the workers asked for. A thread of its own, because starting one takes time and operations are due."""
-        while self._wanted.get():
+        while wanted.get():
             if len(self._workers) < self._most_workers:
                 worker = self._worker(len(self._workers))
                 try:
@@ -105,7 +107,8 @@ class Load:
         """Begin no further operation."""
         self._stopped = True
         self._stop.set()
-        self._wanted.put(False)
+        if self._wanted is not None:
+            self._wanted.put(False)
 
     @property
     def next_number(self) -> int:
@@ -132,7 +135,7 @@ class Load:
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until every worker has ended. Whether they have."""
         deadline = None if timeout_s is None else now() + int(timeout_s * _NS)
-        hiring = [self._hiring] if self._hiring.ident is not None else []
+        hiring = [self._hiring] if self._hiring is not None else []
         for threads in (hiring, self._workers):  # nobody is hired once the first has ended
             for thread in threads:
                 thread.join(None if deadline is None else max(0.0, (deadline - now()) / _NS))
@@ -149,29 +152,31 @@ class Load:
     def _work_open(self) -> None:
         operation, offsets, lock, stop = self._operation, self._offsets, self._lock, self._stop
         start, first, most = self._start, self._first, self._count
-        grows = self._hiring.ident is not None
+        wanted = self._wanted
         while not self._stopped:
             with lock:
-                self._waiting += grows
+                if wanted is not None:
+                    self._waiting += 1
                 number = self._taken
                 offset = next(offsets, None) if most is None or number < most else None
                 if offset is None:
-                    self._wanted.put(False)
+                    if wanted is not None:
+                        wanted.put(False)
                     return
                 self._taken = number + 1
             due = start + offset
             starved = now() > due
             if starved or sleep_until(due, stop):
-                if grows:
-                    self._leave_some_waiting()
+                if wanted is not None:
+                    self._leave_some_waiting(wanted)
                 operation(first + number, due, starved)
 
-    def _leave_some_waiting(self) -> None:
+    def _leave_some_waiting(self, wanted: queue.SimpleQueue[bool]) -> None:
         with self._lock:
             self._waiting -= 1
             short = self._waiting < _SPARE and len(self._workers) < self._most_workers
         if short:
-            self._wanted.put(True)
+            wanted.put(True)
 
     def _work_closed(self) -> None:
         operation, lock, stop, clock = self._operation, self._lock, self._stop, now

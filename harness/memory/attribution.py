@@ -42,6 +42,8 @@ class Traced:
 #: A type that grows by less per operation than this share of the fastest is not named.
 _NAMED = 0.05
 _MOST = 12
+#: A place that allocates less per operation than this share of what grows is no part of it.
+_PART = 0.1
 #: A container that gains fewer items than this per operation is not where they are kept.
 _KEPT = 0.1
 _MADE_OF = ("_thread.", "collections.", "contextlib.", "functools.", "threading.", "weakref.")
@@ -156,8 +158,10 @@ def _origin(verdict: Verdict, sites: Sequence[Mapping[str, Any]]) -> str:
         return "python"
     if "heap" in leaking or "anonymous" in leaking:
         growth = leaking.get("heap") or leaking["anonymous"]
-        # Objects above 512 bytes come from malloc as well, but tracing sees them.
-        return "python" if sum(site["bytes_per_op"] for site in sites) >= 0.5 * growth.per_op else "native"
+        # Objects above 512 bytes come from malloc as well, but tracing sees them. What is allocated once, here and
+        # there, is no part of it, however many such places there are.
+        seen = sum(site["bytes_per_op"] for site in sites if site["bytes_per_op"] >= _PART * growth.per_op)
+        return "python" if seen >= 0.5 * growth.per_op else "native"
     return "threads" if "threads" in leaking else "descriptors"
 
 

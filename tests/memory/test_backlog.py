@@ -185,6 +185,15 @@ def test_of_objects_the_collector_does_not_track_the_container_is_told() -> None
     ]
 
 
+def test_what_is_allocated_once_here_and_there_is_not_what_grows() -> None:
+    once = [{"bytes": 6, "blocks": 1, "frames": [f"/x/site-packages/k/common.py:{line}"]} for line in range(20)]
+    (told,) = found(Traced(operations=100.0, sites=once), [], "heap")
+    assert "native memory" in told
+    large = {"bytes": 90, "blocks": 100, "frames": ["/x/site-packages/k/large.py:1"]}
+    (told,) = found(Traced(operations=100.0, sites=[*once, large]), [], "heap")
+    assert told.endswith("allocated at site-packages/k/large.py:1")
+
+
 def test_of_descriptors_the_kind_is_told() -> None:
     traced = Traced(operations=100.0, opened={"/var/log/x": 1, "pipe": 200})
     assert found(traced, [], "fds") == ["one descriptor left open per operation (a call): pipe"]
