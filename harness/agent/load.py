@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
 from harness.agent.clock import now, precise_timers, sleep_until
@@ -70,7 +71,7 @@ class Load:
         self._shadow_next = next(self._shadow, None)
         self._first = first
         self._taken = 0
-        self._waiting = 0
+        self._waiting: deque[int] = deque()
         self._due = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -155,8 +156,6 @@ class Load:
         wanted = self._wanted
         while not self._stopped:
             with lock:
-                if wanted is not None:
-                    self._waiting += 1
                 number = self._taken
                 offset = next(offsets, None) if most is None or number < most else None
                 if offset is None:
@@ -164,6 +163,8 @@ class Load:
                         wanted.put(False)
                     return
                 self._taken = number + 1
+            if wanted is not None:
+                self._waiting.append(number)
             due = start + offset
             starved = now() > due
             if starved or sleep_until(due, stop):
@@ -172,10 +173,9 @@ class Load:
                 operation(first + number, due, starved)
 
     def _leave_some_waiting(self, wanted: queue.SimpleQueue[bool]) -> None:
-        with self._lock:
-            self._waiting -= 1
-            short = self._waiting < _SPARE and len(self._workers) < self._most_workers
-        if short:
+        """Without the lock: whoever holds it may wait for the interpreter's, and an operation is due."""
+        self._waiting.pop()
+        if len(self._waiting) < _SPARE and len(self._workers) < self._most_workers:
             wanted.put(True)
 
     def _work_closed(self) -> None:
