@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.analysis.comparison import TOLERANCE
 from harness.analysis.theilsen import theil_sen
 from harness.analysis.timeline import Timeline
 
 __all__ = [
-    "FAILURES",
     "FLATNESS",
     "LATENESS",
     "below_floor",
@@ -25,8 +25,6 @@ __all__ = [
 LATENESS = 0.10
 #: How far the p50 may drift over the whole measured time, as a share of its median.
 FLATNESS = 0.05
-#: How far a percentile may move when failed operations are counted as never answered, as a share of itself.
-FAILURES = 0.05
 #: Fewer windows than this say nothing about a trend.
 _FEWEST_WINDOWS = 10
 #: A median this far below the floor is not explained by timer resolution, seconds.
@@ -73,7 +71,7 @@ def left_out(figure_ms: float, at_most_ms: float, failed: int, answered: int) ->
         at_most_ms: the same of all, those that failed counted as never answered (Summary).
         failed, answered: how many.
     """
-    if not at_most_ms > figure_ms * (1 + FAILURES):
+    if not at_most_ms > figure_ms * (1 + TOLERANCE):
         return None
     bound = f"at most {at_most_ms:.3g} ms" if np.isfinite(at_most_ms) else "not bounded"
     return f"{failed} of {failed + answered} operations failed; were they never answered, it is {bound}"
