@@ -58,6 +58,16 @@ class PairSamples:
     failed: int
     starved: int
 
+    @property
+    def operations(self) -> int:
+        """How many there were, failed or not. Not the arrivals, of which an operation may have several or none."""
+        return len(self.response) + self.failed
+
+    @property
+    def failed_share(self) -> float:
+        """Of the operations, those that failed, 0 to 1."""
+        return self.failed / self.operations if self.operations else 0.0
+
     def headline(self, *, round_trip: bool) -> tuple[str, NDArray[np.int64]]:
         """The figure that counts for this kind of operation, by name: what a user waits for.
 
@@ -94,23 +104,27 @@ class Summary:
     p99_at_most_ms: float
 
 
-def summarise(ordered_ns: NDArray[np.int64], failed: int = 0) -> Summary:
-    """Percentiles of an ascending sample in nanoseconds, beside which so many operations failed. Negative values are
-    counted and kept, never dropped."""
+def summarise(ordered_ns: NDArray[np.int64], failed_share: float = 0.0) -> Summary:
+    """Percentiles of an ascending sample in nanoseconds. Negative values are counted and kept, never dropped.
+
+    Args:
+        ordered_ns: of the operations that succeeded; where several receivers had their messages, each arrival.
+        failed_share: of all operations, those that failed, 0 to 1.
+    """
     if not len(ordered_ns):
         nan = float("nan")
         return Summary(0, 0, nan, nan, nan, nan, nan, nan, nan, nan)
     p50, p90, p99, p999 = (quantile(ordered_ns, level) / 1e6 for level in (0.5, 0.9, 0.99, 0.999))
     negative = int(np.searchsorted(ordered_ns, 0))
     least, most = ordered_ns[0] / 1e6, ordered_ns[-1] / 1e6
-    at_most = (_at_most_ms(ordered_ns, failed, level) for level in (0.5, 0.99))
+    at_most = (_at_most_ms(ordered_ns, failed_share, level) for level in (0.5, 0.99))
     return Summary(len(ordered_ns), negative, least, p50, p90, p99, p999, most, *at_most)
 
 
-def _at_most_ms(ordered_ns: NDArray[np.int64], failed: int, level: float) -> float:
+def _at_most_ms(ordered_ns: NDArray[np.int64], failed_share: float, level: float) -> float:
     """A percentile as if the failed operations were the slowest."""
-    within = level * (len(ordered_ns) + failed) / len(ordered_ns)
-    return float(quantiles(ordered_ns, [within])[0]) / 1e6 if within <= 1 else float("inf")
+    succeeded = 1 - failed_share
+    return float(quantiles(ordered_ns, [level / succeeded])[0]) / 1e6 if level <= succeeded else float("inf")
 
 
 def merge(samples: Sequence[PairSamples]) -> PairSamples:

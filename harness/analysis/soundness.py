@@ -62,19 +62,20 @@ def late_share_ms(delay_ms: float, figure_ms: float, p50_ms: float, starved: int
     return min(delay_ms, figure_ms) if doubtful and np.isfinite(delay_ms) else 0.0
 
 
-def left_out(figure_ms: float, at_most_ms: float, failed: int, answered: int) -> str | None:
+def left_out(figure_ms: float, at_most_ms: float, failed: int, operations: int) -> str | None:
     """Why a percentile flatters: of those that took longest too many failed, and are in no percentile; None if it
     does not.
 
     Args:
         figure_ms: the percentile of the operations that succeeded.
         at_most_ms: the same of all, those that failed counted as never answered (Summary).
-        failed, answered: how many.
+        failed: how many operations did.
+        operations: how many there were.
     """
     if not at_most_ms > figure_ms * (1 + TOLERANCE):
         return None
     bound = f"at most {at_most_ms:.3g} ms" if np.isfinite(at_most_ms) else "not bounded"
-    return f"{failed} of {failed + answered} operations failed; were they never answered, it is {bound}"
+    return f"{failed} of {operations} operations failed; were they never answered, it is {bound}"
 
 
 def unsteady(timeline: Timeline) -> str | None:

@@ -199,13 +199,13 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
         round_trip = _round_trip(pair, planned)
         measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), round_trip)
         measure, headline = measured.headline(round_trip=round_trip)
-        latencies[pair] = summarise(headline, measured.failed)
+        latencies[pair] = summarise(headline, measured.failed_share)
         floors_ms[pair] = _floor_s(pair, planned, measure) * 1e3
         samples[pair] = measured
         operations += len(rows)
     for pair, measured, timeline in _received_elsewhere(arrivals, samples, planned):
         samples[pair], timelines[pair] = measured, timeline
-        latencies[pair] = summarise(measured.headline(round_trip=False)[1], measured.failed)
+        latencies[pair] = summarise(measured.headline(round_trip=False)[1], measured.failed_share)
         floors_ms[pair] = _floor_s(pair, planned, "arrival") * 1e3
     finding = CellFinding(
         id=cell.id,
@@ -387,12 +387,12 @@ def _pair_findings(
         measure, headline = merged.headline(round_trip=round_trip)
         plan = planned.get((pair.workload, pair.client_site, pair.server_site))
         floor_s = _floor_s(pair, planned, measure)
-        summary, delay = summarise(headline, merged.failed), summarise(merged.delay)
+        summary, delay = summarise(headline, merged.failed_share), summarise(merged.delay)
         levels = nines_grid(len(headline))
         doubts = [
             ("the load generator was late", generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved)),
             ("below the floor", below_floor(summary.p50_ms, floor_s)),
-            ("failures", left_out(summary.p50_ms, summary.p50_at_most_ms, merged.failed, summary.n)),
+            ("failures", left_out(summary.p50_ms, summary.p50_at_most_ms, merged.failed, merged.operations)),
             ("clock fault", f"{summary.negative} latencies are negative" if summary.negative else None),
         ]
         for finding, _ in runs:

@@ -104,7 +104,7 @@ def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
                 figure = Figure(value, value, value, drifted)
             if not untrue and (added := late_share_ms(late, value, summary.p50_ms, starved)):
                 figure = Figure(value, value - added, value, f"the load generator was late by {added:.3g} ms ({name})")
-            if flattered := left_out(value, at_most, failed, summary.n):
+            if flattered := left_out(value, at_most, failed, cell.attempted[pair]):
                 figure = replace(figure, high=at_most, doubt=flattered)
             yield Metric("latency", pair.label, name, "ms"), figure
 
