@@ -48,6 +48,7 @@ class PairSamples:
         delay: sent - due, of the failed operations too.
         arrival: received - due at the receiver, None where clocks differ, or where no single site is meant.
         failed: failed operations.
+        hanging: operations still under way at the end of the drain.
         starved: operations that found no free worker.
     """
 
@@ -56,17 +57,23 @@ class PairSamples:
     delay: NDArray[np.int64]
     arrival: NDArray[np.int64] | None
     failed: int
+    hanging: int
     starved: int
 
     @property
     def operations(self) -> int:
-        """How many there were, failed or not. Not the arrivals, of which an operation may have several or none."""
-        return len(self.response) + self.failed
+        """How many there were, in no matter what end. Not the arrivals, of which one may have several or none."""
+        return len(self.response) + self.failed + self.hanging
 
     @property
-    def failed_share(self) -> float:
-        """Of the operations, those that failed, 0 to 1."""
-        return self.failed / self.operations if self.operations else 0.0
+    def absent(self) -> int:
+        """Operations without a latency: those that failed, and those that never ended."""
+        return self.failed + self.hanging
+
+    @property
+    def absent_share(self) -> float:
+        """Of the operations, those without a latency, 0 to 1."""
+        return self.absent / self.operations if self.operations else 0.0
 
     def headline(self, *, round_trip: bool) -> tuple[str, NDArray[np.int64]]:
         """The figure that counts for this kind of operation, by name: what a user waits for.
@@ -88,8 +95,8 @@ class Summary:
     Attributes:
         n, negative: latencies, and clock faults among them.
         min_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms: of the operations that succeeded.
-        p50_at_most_ms, p99_at_most_ms: of all operations, those that failed counted as never answered; infinite where
-            more failed than lie beyond the percentile.
+        p50_at_most_ms, p99_at_most_ms: of all operations, those without a latency counted as the slowest; infinite
+            where there are more of them than lie beyond the percentile.
     """
 
     n: int
@@ -104,12 +111,12 @@ class Summary:
     p99_at_most_ms: float
 
 
-def summarise(ordered_ns: NDArray[np.int64], failed_share: float = 0.0) -> Summary:
+def summarise(ordered_ns: NDArray[np.int64], absent_share: float = 0.0) -> Summary:
     """Percentiles of an ascending sample in nanoseconds. Negative values are counted and kept, never dropped.
 
     Args:
         ordered_ns: of the operations that succeeded; where several receivers had their messages, each arrival.
-        failed_share: of all operations, those that failed, 0 to 1.
+        absent_share: of all operations, those that failed or never ended, 0 to 1.
     """
     if not len(ordered_ns):
         nan = float("nan")
@@ -117,13 +124,13 @@ def summarise(ordered_ns: NDArray[np.int64], failed_share: float = 0.0) -> Summa
     p50, p90, p99, p999 = (quantile(ordered_ns, level) / 1e6 for level in (0.5, 0.9, 0.99, 0.999))
     negative = int(np.searchsorted(ordered_ns, 0))
     least, most = ordered_ns[0] / 1e6, ordered_ns[-1] / 1e6
-    at_most = (_at_most_ms(ordered_ns, failed_share, level) for level in (0.5, 0.99))
+    at_most = (_at_most_ms(ordered_ns, absent_share, level) for level in (0.5, 0.99))
     return Summary(len(ordered_ns), negative, least, p50, p90, p99, p999, most, *at_most)
 
 
-def _at_most_ms(ordered_ns: NDArray[np.int64], failed_share: float, level: float) -> float:
-    """A percentile as if the failed operations were the slowest."""
-    succeeded = 1 - failed_share
+def _at_most_ms(ordered_ns: NDArray[np.int64], absent_share: float, level: float) -> float:
+    """A percentile as if the operations without a latency were the slowest."""
+    succeeded = 1 - absent_share
     return float(quantiles(ordered_ns, [level / succeeded])[0]) / 1e6 if level <= succeeded else float("inf")
 
 
@@ -136,6 +143,7 @@ def merge(samples: Sequence[PairSamples]) -> PairSamples:
         delay=_merged([sample.delay for sample in samples]),
         arrival=_merged(arrivals) if len(arrivals) == len(samples) else None,
         failed=sum(sample.failed for sample in samples),
+        hanging=sum(sample.hanging for sample in samples),
         starved=sum(sample.starved for sample in samples),
     )
 

@@ -62,20 +62,20 @@ def late_share_ms(delay_ms: float, figure_ms: float, p50_ms: float, starved: int
     return min(delay_ms, figure_ms) if doubtful and np.isfinite(delay_ms) else 0.0
 
 
-def left_out(figure_ms: float, at_most_ms: float, failed: int, operations: int) -> str | None:
-    """Why a percentile flatters: of those that took longest too many failed, and are in no percentile; None if it
-    does not.
+def left_out(figure_ms: float, at_most_ms: float, absent: int, operations: int) -> str | None:
+    """Why a percentile flatters: of those that took longest too many failed or never ended, and are in no percentile;
+    None if it does not.
 
     Args:
         figure_ms: the percentile of the operations that succeeded.
-        at_most_ms: the same of all, those that failed counted as never answered (Summary).
-        failed: how many operations did.
+        at_most_ms: the same of all, those without a latency counted as the slowest (Summary).
+        absent: how many operations failed or never ended.
         operations: how many there were.
     """
     if not at_most_ms > figure_ms * (1 + TOLERANCE):
         return None
     bound = f"at most {at_most_ms:.3g} ms" if np.isfinite(at_most_ms) else "not bounded"
-    return f"{failed} of {operations} operations failed; were they never answered, it is {bound}"
+    return f"{absent} of {operations} operations failed or never ended; had they taken longest, it is {bound}"
 
 
 def unsteady(timeline: Timeline) -> str | None:

@@ -127,20 +127,24 @@ def _contrasts(findings: Findings) -> list[str]:
     sound only where nothing is."""
     groups: dict[tuple[object, str], list[PairFinding]] = {}
     for finding in findings.located:
-        if np.isfinite(finding.headline.p50_ms):
+        # Failed calls of no single site are the whole of no pair: how many there are is said with the delivery.
+        if np.isfinite(finding.headline.p50_ms) or (finding.pair.server_site and not finding.stands):
             groups.setdefault((finding.pair, repr(finding.system.point)), []).append(finding)
     whole = [group for group in groups.values() if len(group) > 1]
     sound = [group for group in whole if all(finding.system.sound for finding in group)]
-    ranked = sorted(sound or whole, key=_apart, reverse=True)
-    if not ranked:
+    if not whole:
         return [_alone(finding) for finding in findings.located[:_MOST_PAIRS]]
+    told = sound or whole
+    failing = [group for group in told if not all(finding.stands for finding in group)]
+    ranked = sorted((group for group in told if group not in failing), key=_apart, reverse=True)
     different = [group for group in ranked if _apart(group) > _ALIKE]
     alike = [group for group in ranked if _apart(group) <= _ALIKE]
-    found = [_contrast(group) for group in _one_per_workload(different)[:_MOST_PAIRS]]
+    found = [_without_median(group) for group in failing[:_MOST_PAIRS]]
+    found += [_contrast(group) for group in _one_per_workload(different)[:_MOST_PAIRS]]
     if alike:
         group = alike[-1]
         medians = _and([_median(f) for f in group])
-        same = "Elsewhere" if different else "For every pair of sites"
+        same = "Elsewhere" if found else "For every pair of sites"
         found.append(f"{same} the systems are close: {_at(group[0])}{_who(group[0])} takes {medians}.")
     return found
 
@@ -171,12 +175,28 @@ def _contrast(group: Sequence[PairFinding]) -> str:
         )
     for finding in (slow, fast):
         if any(doubt.kind == "failures" for doubt in finding.doubts):
-            tried = finding.failed + finding.headline.n
-            text += f" On {finding.system.name} {finding.failed} of {tried} failed, and are not in that median."
+            text += f" On {finding.system.name} {_unanswered(finding)}, and are not in that median."
     return text
 
 
+def _without_median(group: Sequence[PairFinding]) -> str:
+    """Where half of a system's operations were not answered: what was measured of the others says little of it."""
+    who = _upper(_at(group[0]) + _who(group[0]))
+    medians = [_median(finding) for finding in group if finding.stands]
+    failing = [f"on {finding.system.name}, where {_unanswered(finding)}" for finding in group if not finding.stands]
+    if medians:
+        return f"{who} takes {_and(medians)} (median), and has no median {'; nor '.join(failing)}."
+    return f"{who} has no median {'; nor '.join(failing)}."
+
+
+def _unanswered(finding: PairFinding) -> str:
+    of = f"{finding.failed + finding.hanging} of {finding.operations}"
+    return f"{of} failed or never ended" if finding.hanging else f"{of} failed"
+
+
 def _alone(finding: PairFinding) -> str:
+    if not finding.stands:
+        return _without_median([finding])
     floor = f" (floor {numbers.ms(finding.floor_ms)} ms)" if np.isfinite(finding.floor_ms) else ""
     return f"{_upper(_at(finding) + _who(finding))} takes {_median(finding)}{floor}."
 

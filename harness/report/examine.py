@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from harness.analysis.delivery import Ledger
     from harness.store.cell import Cell
     from harness.store.run import Run
     from harness.store.schema import CellRecord, PairRecord
@@ -189,7 +191,7 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
     deaf = tuple(find_deaf(record, sent, got, processes))
     arrivals = _arrivals(cell, record, got)
     del got
-    planned = _planned(record)
+    planned, hanging = _planned(record), _hanging(record, ledger)
     samples: dict[Pair, PairSamples] = {}
     timelines: dict[Pair, Timeline] = {}
     latencies: dict[Pair, Summary] = {}
@@ -197,15 +199,16 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
     operations = 0
     for pair, rows, columns in _operations(record, sent):
         round_trip = _round_trip(pair, planned)
-        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), round_trip)
+        hangs = hanging[pair.workload, pair.client_site, pair.server_site]
+        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), hangs, round_trip)
         measure, headline = measured.headline(round_trip=round_trip)
-        latencies[pair] = summarise(headline, measured.failed_share)
+        latencies[pair] = summarise(headline, measured.absent_share)
         floors_ms[pair] = _floor_s(pair, planned, measure) * 1e3
         samples[pair] = measured
         operations += len(rows)
     for pair, measured, timeline in _received_elsewhere(arrivals, samples, planned):
         samples[pair], timelines[pair] = measured, timeline
-        latencies[pair] = summarise(measured.headline(round_trip=False)[1], measured.failed_share)
+        latencies[pair] = summarise(measured.headline(round_trip=False)[1], measured.absent_share)
         floors_ms[pair] = _floor_s(pair, planned, "arrival") * 1e3
     finding = CellFinding(
         id=cell.id,
@@ -223,7 +226,7 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
         starved={pair: measured.starved for pair, measured in samples.items()},
         floors_ms=floors_ms,
         succeeded={pair: len(measured.response) for pair, measured in samples.items()},
-        attempted={pair: len(measured.response) + measured.failed for pair, measured in samples.items()},
+        attempted={pair: measured.operations for pair, measured in samples.items()},
         timelines=timelines,
         parts=_parts(run, record, stacks),
         events=tuple(record.events),
@@ -322,7 +325,7 @@ def _received_elsewhere(
     for pair, (due, arrival) in arrivals.items():
         sent = samples.get(replace(pair, server_site=""))
         if pair not in samples and sent is not None and not _round_trip(pair, planned):
-            measured = PairSamples(none, none, sent.delay, np.sort(arrival), 0, sent.starved)
+            measured = PairSamples(none, none, sent.delay, np.sort(arrival), 0, 0, sent.starved)
             found.append((pair, measured, per_window(due, arrival, none)))
     return found
 
@@ -335,6 +338,7 @@ def _measure(
     rows: NDArray[np.intp],
     columns: Mapping[str, Any],
     arrival: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    hanging: int,
     round_trip: bool,
 ) -> tuple[PairSamples, Timeline]:
     status = columns["status"][rows]
@@ -356,9 +360,19 @@ def _measure(
         delay=delay,
         arrival=np.sort(arrival[1]) if arrival is not None else None,
         failed=len(failed_due),
+        hanging=hanging,
         starved=int(np.count_nonzero(columns["flags"][rows] & STARVED)),
     )
     return samples, timeline
+
+
+def _hanging(record: CellRecord, ledger: Ledger) -> Counter[tuple[str, str, str]]:
+    """Operations still under way at the end of the drain, by workload, client's site and server's."""
+    clients = {agent.index: agent for agent in record.agents}
+    found: Counter[tuple[str, str, str]] = Counter()
+    for row in ledger.rows:
+        found[clients[row.agent].workload, clients[row.agent].site, row.server_site] += row.in_flight
+    return found
 
 
 def _planned(record: CellRecord) -> dict[tuple[str, str, str], PairRecord]:
@@ -387,12 +401,12 @@ def _pair_findings(
         measure, headline = merged.headline(round_trip=round_trip)
         plan = planned.get((pair.workload, pair.client_site, pair.server_site))
         floor_s = _floor_s(pair, planned, measure)
-        summary, delay = summarise(headline, merged.failed_share), summarise(merged.delay)
+        summary, delay = summarise(headline, merged.absent_share), summarise(merged.delay)
         levels = nines_grid(len(headline))
         doubts = [
             ("the load generator was late", generator_saturated(delay.p99_ms, summary.p50_ms, merged.starved)),
             ("below the floor", below_floor(summary.p50_ms, floor_s)),
-            ("failures", left_out(summary.p50_ms, summary.p50_at_most_ms, merged.failed, merged.operations)),
+            ("failures", left_out(summary.p50_ms, summary.p50_at_most_ms, merged.absent, merged.operations)),
             ("clock fault", f"{summary.negative} latencies are negative" if summary.negative else None),
         ]
         for finding, _ in runs:
@@ -412,6 +426,8 @@ def _pair_findings(
             service=summarise(merged.service),
             delay=delay,
             failed=merged.failed,
+            hanging=merged.hanging,
+            operations=merged.operations,
             run_p50_ms=tuple(finding.latencies[pair].p50_ms for finding, _ in runs),
             run_p99_ms=tuple(finding.latencies[pair].p99_ms for finding, _ in runs),
             levels=levels,

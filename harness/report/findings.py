@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,8 @@ class PairFinding:
         measure: what `headline` is: "response", "arrival" or "acceptance" (see PairSamples.headline).
         headline, response, service, delay: percentiles.
         failed: failed operations.
+        hanging: operations still under way at the end of the drain.
+        operations: all, in no matter what end.
         run_p50_ms, run_p99_ms: the headline's percentiles of each repetition.
         levels, grid_ms: the headline's quantiles on a nines axis, for plots.
         doubts: what makes these figures doubtful.
@@ -101,11 +104,18 @@ class PairFinding:
     service: Summary
     delay: Summary
     failed: int
+    hanging: int
+    operations: int
     run_p50_ms: tuple[float, ...]
     run_p99_ms: tuple[float, ...]
     levels: NDArray[np.float64]
     grid_ms: NDArray[np.float64]
     doubts: tuple[Doubt, ...]
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is a median: whether half of all operations were answered."""
+        return math.isfinite(self.headline.p50_at_most_ms)
 
     @property
     def above_floor_ms(self) -> float:
@@ -130,7 +140,7 @@ class CellFinding:
         starved: operations that found no free worker when they were due, by pair.
         floors_ms: least time by the declared links alone, by pair; NaN where the plan names no such pair.
         succeeded: measured operations that succeeded, by pair.
-        attempted: measured operations, by pair.
+        attempted: measured operations, those that never ended among them, by pair.
         timelines: the headline's percentiles second by second, by pair.
         parts: what it is made of (harness.report.compatibility).
         events: what happened during it.

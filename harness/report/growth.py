@@ -124,7 +124,7 @@ def load_figures(
             summary = summarise(merge(timed).headline(round_trip=round_trip)[1])
             done = [sum(len(measured.response) for measured in found) / duration for found in own]
         agents = [agent for agent in first.agents.values() if agent.workload == workload]
-        begun = [sum(len(measured.response) + measured.failed for measured in found) / duration for found in own]
+        begun = [sum(measured.operations for measured in found) / duration for found in own]
         yield LoadFigures(
             system=system,
             workload=workload,

@@ -90,7 +90,7 @@ def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
         if summary.negative:
             untrue = f"{summary.negative} latencies are negative"
         drifted = unsteady(cell.timelines[pair])
-        failed = cell.attempted[pair] - cell.succeeded[pair]
+        absent = cell.attempted[pair] - cell.succeeded[pair]
         for name, value, at_most, late in (
             ("p50", summary.p50_ms, summary.p50_at_most_ms, delay.p50_ms),
             ("p99", summary.p99_ms, summary.p99_at_most_ms, delay.p99_ms),
@@ -104,7 +104,7 @@ def _latency(cell: CellFinding) -> Iterator[tuple[Metric, Figure]]:
                 figure = Figure(value, value, value, drifted)
             if not untrue and (added := late_share_ms(late, value, summary.p50_ms, starved)):
                 figure = Figure(value, value - added, value, f"the load generator was late by {added:.3g} ms ({name})")
-            if flattered := left_out(value, at_most, failed, cell.attempted[pair]):
+            if flattered := left_out(value, at_most, absent, cell.attempted[pair]):
                 figure = replace(figure, high=at_most, doubt=flattered)
             yield Metric("latency", pair.label, name, "ms"), figure
 

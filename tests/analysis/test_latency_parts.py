@@ -86,8 +86,8 @@ def test_negative_latencies_are_counted_and_kept() -> None:
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=400), st.integers(0, 400))
 def test_failures_bound_percentiles_as_if_they_were_the_slowest(answered: list[int], failed: int) -> None:
     ordered = np.sort(answered)
-    samples = PairSamples(ordered, ordered, ordered, None, failed, 0)
-    summary = summarise(ordered, samples.failed_share)
+    samples = PairSamples(ordered, ordered, ordered, None, failed, 0, 0)
+    summary = summarise(ordered, samples.absent_share)
     never = sorted(answered) + [10**15] * failed
     for at_most, level in ((summary.p50_at_most_ms, 50), (summary.p99_at_most_ms, 99)):
         if len(answered) / len(never) < level / 100:
@@ -96,22 +96,22 @@ def test_failures_bound_percentiles_as_if_they_were_the_slowest(answered: list[i
             assert at_most == pytest.approx(
                 np.quantile(answered, min(1.0, level / 100 * len(never) / len(answered))) / 1e6
             )
-    twice = PairSamples(ordered, ordered, ordered, np.repeat(ordered, 2), failed, 0)
-    assert twice.failed_share == samples.failed_share, "arrivals at two receivers do not make a failure weigh less"
+    twice = PairSamples(ordered, ordered, ordered, np.repeat(ordered, 2), 0, failed, 0)
+    assert twice.absent_share == samples.absent_share, "nor does it matter how it failed, or how many received the rest"
     if not failed:
         assert summary.p50_at_most_ms == summary.p50_ms
 
 
 def test_a_median_of_those_that_did_not_fail_is_told() -> None:
     assert left_out(10.0, 10.4, 2, 100) is None
-    assert "2 of 100 operations failed" in (left_out(10.0, 11.0, 2, 100) or "")
+    assert "2 of 100 operations failed or never ended" in (left_out(10.0, 11.0, 2, 100) or "")
     assert "not bounded" in (left_out(10.0, float("inf"), 32, 45) or "")
     assert left_out(float("nan"), float("nan"), 3, 3) is None
 
 
 def test_percentiles_are_merged_never_averaged() -> None:
     one, other = np.arange(100), np.arange(1000, 1300)
-    runs = [PairSamples(values, values, values, None, 1, 0) for values in (one, other)]
+    runs = [PairSamples(values, values, values, None, 1, 2, 0) for values in (one, other)]
     merged = merge(runs)
     assert quantile(merged.response, 0.5) == np.quantile(np.concatenate([one, other]), 0.5)
     assert merged.failed == 2

@@ -88,6 +88,23 @@ def test_sentences_are_of_sound_cells_where_there_are_any(findings: Findings) ->
     assert farthest(unsound("")) == farthest(findings)
 
 
+def test_no_median_is_told_of_operations_half_of_which_were_not_answered(tmp_path: Path) -> None:
+    def told(found: Findings) -> str:
+        return next(text for text in answer(found).sentences if text.startswith("A call from edge-b to core"))
+
+    failing = look(tmp_path / "failing", Made(seconds=6, fail=120, hang=60))
+    failed = "180 of 300 failed or never ended"
+    assert told(failing).endswith(f"has no median on rabbit, where {failed}; nor on amqp1, where {failed}.")
+    whole = look(tmp_path / "whole", Made(seconds=6))
+    pairs = [
+        *(f for f in whole.pairs if f.system.name == "rabbit"),
+        *(f for f in failing.pairs if f.system.name == "amqp1"),
+    ]
+    mixed = told(replace(whole, pairs=tuple(pairs)))
+    assert "ms on rabbit (median), and has no median on amqp1" in mixed
+    assert "as long" not in mixed
+
+
 def test_one_repetition_gives_no_verdict(findings: Findings) -> None:
     assert any("one repetition" in sentence and "no verdict" in sentence for sentence in answer(findings).sentences)
 

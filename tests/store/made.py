@@ -51,6 +51,7 @@ class Made:
     run_spread: each cell's overhead is further scaled by exp(run_spread * normal): run-to-run noise.
     faster: by system, a factor on the whole latency.
     fail, lose, double: per client, how many operations fail, accepted messages are lost, or arrive twice.
+    hang: per client, how many operations, the last ones, have not ended when the drain has.
     leak_bytes_s: growth of every client process by system.
     also_at: another site with a listener, which gets every other notification.
     """
@@ -68,6 +69,7 @@ class Made:
     fail: int = 0
     lose: int = 0
     double: int = 0
+    hang: int = 0
     leak_bytes_s: Mapping[str, float] = field(default_factory=dict)
     stand_in: bool = True
     shared_clock: bool = True
@@ -214,7 +216,7 @@ def fill(cell: CellWriter, cell_plan: CellPlan, made: Made, scratch: Path) -> No
             records, deliveries = client_records(cell_plan, agent, made, scale, rng)
             for server, received in deliveries.items():
                 inbox[server].append(received)
-            cell.set_agent(agent.index, failures=FAILURES, counters=tally(records))
+            cell.set_agent(agent.index, failures=FAILURES, counters=tally(records, made.hang))
             cell.add_client_records(agent.index, write(scratch / "raw.bin", records))
     for agent in cell_plan.agents:
         if agent.role == "server":
@@ -223,10 +225,16 @@ def fill(cell: CellWriter, cell_plan: CellPlan, made: Made, scratch: Path) -> No
     cell.add_samples(samples(cell_plan, made))
 
 
-def tally(records: NDArray[np.void]) -> dict[str, Any]:
+def tally(records: NDArray[np.void], hang: int) -> dict[str, Any]:
     """What the client counted itself."""
     failed = int((records["status"] != 0).sum())
-    counts = {"sent": len(records), "done": len(records) - failed, "starved": 0, "negative": 0}
+    counts = {
+        "sent": len(records) + hang,
+        "in_flight": hang,
+        "done": len(records) - failed,
+        "starved": 0,
+        "negative": 0,
+    }
     return {**counts, "failed": {"1": failed} if failed else {}}
 
 
@@ -238,7 +246,7 @@ def client_records(
     pair = pairs[0]
     indices = {a.site: a.index for a in cell_plan.agents if a.role == "server" and a.workload == agent.workload}
     servers = [indices[p.server_site] for p in pairs]
-    count = made.rate * (made.seconds + made.warmup_s)
+    count = made.rate * (made.seconds + made.warmup_s) - made.hang
     records = np.zeros(count, RECORD)
     records["seq"] = np.arange(count)
     records["peer"] = servers[0] if pair.round_trip else NOBODY
