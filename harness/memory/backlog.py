@@ -23,26 +23,25 @@ _NATIVE = ("heap", "anonymous")
 
 def growing(role: RoleResult) -> tuple[Growth, ...]:
     """What leaves a role's verdict open and grows by more than its limit: a backlog, if it drains at rest."""
-    if role.verdict.state != "inconclusive":
-        return ()
-    growths = role.verdict.growths.values()
-    open_ones = tuple(g for g in growths if g.state == "inconclusive" and METRICS[g.metric].decides == "always")
+    open_ones = _open(role.verdict) if role.verdict.state == "inconclusive" else ()
     return open_ones if any(g.per_op > g.delta for g in open_ones) else ()
 
 
 def another_round(role: RoleResult, rests: Sequence[Reading]) -> bool:
     """Whether another round of blocks is needed: after a rest, all that is left of the growth is native memory."""
-    left = [g for g in _suspects(role) if stays(g, rests)]
+    suspects = role.verdict.leaking if role.verdict.state == "leak" else growing(role)
+    left = [g for g in suspects if stays(g, rests)]
     return bool(left) and all(g.metric in _NATIVE for g in left)
 
 
 def without_backlog(role: RoleResult, rests: Sequence[Reading]) -> RoleResult:
-    """The result of a role that leaks or is open, without the growth that is gone at rest.
+    """The result of a role that leaks or is open, without the growth that is gone at rest. What is open because it is
+    uneven, its limit within the bounds, is settled by rests as well, where another role made them be taken.
 
     Args:
         rests: readings of one process after long rests, before and after its rounds of blocks; () if it had none.
     """
-    suspects = _suspects(role)
+    suspects = role.verdict.leaking if role.verdict.state == "leak" else _open(role.verdict)
     gone = {g.metric: replace(g, state="clean", why=_why(g, rests)) for g in suspects if not stays(g, rests)}
     if not gone:
         return role
@@ -50,16 +49,18 @@ def without_backlog(role: RoleResult, rests: Sequence[Reading]) -> RoleResult:
     left = [g for g in suspects if g.metric not in gone and g.state == "leak"]
     state: State = "leak"
     if not left:
-        left = [g for g in growths.values() if g.state == "inconclusive" and METRICS[g.metric].decides == "always"]
+        left = list(_open(replace(role.verdict, growths=growths)))
         state = "inconclusive" if left else "clean"
     why = "; ".join(f"{g.metric}: {g.why}" for g in left) or "; ".join(sorted({g.why for g in gone.values()}))
     return replace(role, verdict=Verdict(state, growths, why))
 
 
 def stays(growth: Growth, rests: Sequence[Reading]) -> bool:
-    """Whether growth is still there after a rest: by more than the limit, or by the better part of it."""
+    """Whether growth is still there after a rest: by more than the limit, or by the better part of it; of growth that
+    is open, by the better part of what it may be."""
     left = at_rest(rests, growth.metric)
-    gone = left is not None and left <= growth.delta and left < LASTING * growth.per_op
+    seen = growth.high if growth.state == "inconclusive" else growth.per_op
+    gone = left is not None and left <= growth.delta and left < LASTING * seen
     return not gone  # growth that is not known (None, NaN) has not gone
 
 
@@ -85,12 +86,16 @@ def slope(readings: Sequence[Reading], metric: str) -> float:
     return trend.slope if trend else 0.0
 
 
-def _suspects(role: RoleResult) -> tuple[Growth, ...]:
-    return role.verdict.leaking if role.verdict.state == "leak" else growing(role)
+def _open(verdict: Verdict) -> tuple[Growth, ...]:
+    """What keeps a verdict from being clean, if nothing leaks."""
+    growths = verdict.growths.values()
+    return tuple(g for g in growths if g.state == "inconclusive" and METRICS[g.metric].decides == "always")
 
 
 def _why(growth: Growth, rests: Sequence[Reading]) -> str:
     left = f"{at_rest(rests, growth.metric) or 0.0:.2g} per operation of it is left"
     if len(rests) > 2 and growth.metric in _NATIVE:
         return f"a pool or what a backlog left: after another round {left}"
-    return f"a backlog: at rest, after every time-out, {left}"
+    # Mean growth that is no more than its limit needs no backlog to explain it.
+    what = "uneven" if growth.state == "inconclusive" and growth.per_op <= growth.delta else "a backlog"
+    return f"{what}: at rest, after every time-out, {left}"

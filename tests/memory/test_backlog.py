@@ -47,6 +47,14 @@ def test_what_drains_is_clean() -> None:
     assert "0.001 per operation of it is left" in result.verdict.why
 
 
+def test_noise_about_the_limit_is_settled_by_rests_that_are_there() -> None:
+    noisy = role(-0.3, 0.02, 0.3)
+    assert noisy.verdict.state == "inconclusive"
+    assert not growing(noisy), "no reason of its own to rest"
+    assert without_backlog(noisy, rests(0.004)).verdict.state == "clean"
+    assert without_backlog(noisy, rests(0.11)).verdict.state == "inconclusive", "more than the limit stays"
+
+
 def test_what_stays_leaves_the_verdict_open() -> None:
     assert without_backlog(UNEVEN, rests(1.3)).verdict.state == "inconclusive"
     assert without_backlog(UNEVEN, rests(0.2)).verdict.state == "inconclusive", "more than the limit stays"
