@@ -14,6 +14,9 @@ CHURN_OF = {
 }
 #: Cycles of what oslo.messaging does not show its users.
 RAW_CHURN = ("churn-abandon", "churn-link", "churn-declare", "churn-evented", "churn-blocking")
+#: Its servers send a heartbeat every half of call_monitor_timeout, cut to whole seconds, and none where that is below a
+#: second (oslo_messaging/rpc/dispatcher.py, `_watchdog`; 12.14 to 18.3).
+_LEAST_MONITOR_S = 2.0
 _DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
 
 
@@ -39,6 +42,8 @@ def _check_oslo(task: Task) -> None:
         raise TaskError("behaviour.ack: oslo.messaging acknowledges RPC before and notifications after processing")
     if task.ttl_s is not None:
         raise TaskError("ttl_s: oslo.messaging derives the time to live from the time-out")
+    if task.monitor_s is not None and task.monitor_s < _LEAST_MONITOR_S:
+        raise TaskError("monitor_s: oslo.messaging's servers send no heartbeats to a call that asks for one within 2 s")
 
 
 def _check_raw(task: Task) -> None:

@@ -152,7 +152,7 @@ class Workload(Frozen):
         default=None,
         gt=0,
         description="heartbeats of a call (oslo.messaging's call_monitor_timeout): a call fails once its server has "
-        "been silent for so long, and may otherwise take until its timeout",
+        "been silent for so long, 2s or more, and may otherwise take until its timeout",
     )
     ttl: Duration | None = Field(
         default=None, gt=0, description="how long the bus keeps a message nobody takes (adapters kombu and proton)"

@@ -285,7 +285,7 @@ class CellPlan:
         system: name of the system under test.
         repetition: 1-based.
         order: 0-based position in which the cells are run.
-        seed: drawn from the scenario's seed; every random choice in the cell derives from it.
+        seed: drawn from the scenario's seed; every random choice in the cell but its load's derives from it.
         point: the sweep's value per axis, for display and comparison.
         lab, buses, agents, pairs, phases: what will be there and what it will do.
         stacks: names of the stacks its agents need.

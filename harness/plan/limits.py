@@ -45,7 +45,7 @@ _INSTEAD: Mapping[str, str] = {
     "behaviour.requeue_fraction": "no requeues, or pattern: notify over a bus",
     "behaviour.ack": "no acknowledge, or adapter: kombu or proton",
     "ttl_s": "no ttl, or adapter: kombu or proton",
-    "monitor_s": "no monitor, or adapter: oslo",
+    "monitor_s": "a monitor of 2s or more and adapter: oslo, or no monitor",
     "retry": "no retry, or adapter: oslo",
     "options": "no options, or adapter: oslo",
     "pattern": "another pattern, or another adapter",

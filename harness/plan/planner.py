@@ -97,7 +97,10 @@ def plan_cell(
     """
     if memory:
         scenario = scenario.model_copy(update={"workloads": {}, "timeline": ()})
-    builder = _Builder(scenario, topology, stacks, system, derive(scenario.seed, cell_id))
+    # Arrivals, payloads and service times are drawn alike for every system and point of a repetition: what then differs
+    # is what is compared (common random numbers; Law, Simulation Modeling and Analysis, 11.2).
+    load_seed = derive(scenario.seed, "load", repetition)
+    builder = _Builder(scenario, topology, stacks, system, derive(scenario.seed, cell_id), load_seed)
     doses = builder.memory() if memory else None
     agents = dose_agents(doses) if doses else tuple(builder.agents())
     plan = CellPlan(
@@ -139,13 +142,20 @@ class _Builder:
     """Collects the parts of one cell, and the faults met on the way."""
 
     def __init__(
-        self, scenario: Scenario, topology: Topology, stacks: Mapping[str, StackSpec], system: str, seed: int
+        self,
+        scenario: Scenario,
+        topology: Topology,
+        stacks: Mapping[str, StackSpec],
+        system: str,
+        seed: int,
+        load_seed: int,
     ) -> None:
         self.scenario = scenario
         self.topology = topology
         self.stacks = stacks
         self.system = system
         self.seed = seed
+        self.load_seed = load_seed
         self.spec: System = scenario.systems[system]
         self.faults: list[Fault] = []
         self.links = directed_links(topology)
@@ -368,7 +378,7 @@ class _Builder:
             return None
         seats = self.seats[workload]
         total = len(seats.clients) + len(seats.servers)
-        return TaskMaker(workload, spec, total, adapter, stack, self.scenario.load, self.seed)
+        return TaskMaker(workload, spec, total, adapter, stack, self.scenario.load, self.load_seed)
 
     def _component(self, workload: str, role: str, seat: Seat) -> str | None:
         """The component an agent connects to, "" where the bus has none; None, the fault being noted, for no way."""

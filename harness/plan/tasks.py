@@ -59,7 +59,7 @@ class TaskMaker:
         adapter: the client library they use.
         stack: the environment they run in.
         load: the load's time line.
-        seed: of the cell.
+        seed: of the load of the repetition, alike in all its cells.
     """
 
     workload: str

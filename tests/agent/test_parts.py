@@ -172,7 +172,8 @@ def test_credentials_are_masked() -> None:
         ({"adapter": "oslo", "driver": "rabbit", "behaviour": {"requeue_fraction": 0.5}}, "requeue_fraction"),
         ({"adapter": "oslo", "driver": "rabbit", "behaviour": {"ack": "after"}}, r"behaviour\.ack"),
         ({"adapter": "oslo", "driver": "rabbit", "ttl_s": 1.0}, "ttl_s"),
-        ({"adapter": "kombu", "driver": "rabbit", "monitor_s": 1.0}, "monitor_s"),
+        ({"adapter": "kombu", "driver": "rabbit", "monitor_s": 2.0}, "monitor_s"),
+        ({"adapter": "oslo", "driver": "rabbit", "monitor_s": 1.9}, "monitor_s"),
         ({"adapter": "kombu", "driver": "rabbit", "options": {"DEFAULT": {"x": 1}}}, "options"),
         ({"adapter": "kombu", "driver": "rabbit", "pattern": "churn-server"}, "pattern"),
         ({"adapter": "loopback", "pattern": "notify", "behaviour": {"requeue_fraction": 0.5}}, "notify"),
@@ -187,4 +188,4 @@ def test_what_an_adapter_or_its_driver_cannot_do_is_known_beforehand(change: dic
 def test_what_it_can_do_passes() -> None:
     check_limits(Task.from_json(TASK))
     for driver in ("rabbit", "amqp1"):
-        check_limits(Task.from_json({**TASK, "adapter": "oslo", "driver": driver, "monitor_s": 1.0}))
+        check_limits(Task.from_json({**TASK, "adapter": "oslo", "driver": driver, "monitor_s": 2.0}))

@@ -58,6 +58,7 @@ NOTIFY = {"pattern": "notify"}
         ({"server": {"raises": "60%", "silent": "60%"}}, "server.silent", "more than all"),
         ({"server": {"stalls": [{"at": "10s", "for": "1s"}]}}, "server.stalls.0.at", "when the load has ended"),
         ({"pattern": "rpc-cast", "monitor": "2s"}, "monitor", "is not a call"),
+        ({"monitor": "1900ms"}, "monitor", "servers send no heartbeats"),
         ({"adapter": "kombu"}, "adapter", "has no adapter 'kombu'"),
         ({"adapter": "loopback"}, "adapter", "does not speak to a rabbitmq bus"),
         ({"schedule": {"rate": "5/s"}}, "rate", "said twice"),

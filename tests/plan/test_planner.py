@@ -207,6 +207,39 @@ def test_seeds_differ_by_label_and_do_not_change() -> None:
     assert derive(2018, "rabbitmq-r1") == 7131085255083806446
 
 
+def test_systems_of_a_repetition_get_the_same_load_and_repetitions_another() -> None:
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "topology": "t.yaml",
+            "systems": {
+                "rabbit": {"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "oslo-14.7.3-rabbit"},
+                "amqp1": {"bus": {"kind": "router", "at": ["core", "edge-a"]}, "stack": "oslo-14.7.3-amqp1"},
+            },
+            "workloads": {
+                "w": {"pattern": "rpc-call", "clients": {"edge-a": 2}, "servers": {"core": 1}}
+                | {"rate": "10/s", "arrivals": "poisson"}
+            },
+        }
+    )
+
+    def seeds(system: str, repetition: int) -> dict[str, int]:
+        made = plan_cell(
+            scenario,
+            topology(),
+            STACKS,
+            system=system,
+            point={},
+            cell_id=f"{system}-r{repetition}",
+            repetition=repetition,
+            order=0,
+        )
+        return {agent.name: agent.task["seed"] for agent in made.agents}
+
+    assert seeds("rabbit", 1) == seeds("amqp1", 1)
+    assert len({*seeds("rabbit", 1).values(), *seeds("rabbit", 2).values()}) == 6, "and every agent one of its own"
+
+
 def test_every_component_publishes_at_a_port_of_its_own() -> None:
     workload = {"clients": {"edge-a": 1}, "servers": {"core": 1}}
     sites = ["core", "edge-a", "edge-b"]
