@@ -248,11 +248,13 @@ def test_a_message_in_time_arrives_with_its_time_to_live(rig: Rig) -> None:
 @pytest.mark.parametrize("case", OVER_RABBIT, ids="-".join)
 def test_pools_each_get_every_notification(rig: Rig, case: tuple[str, str, str]) -> None:
     rig.use(*case)
+    priorities = ["info", "error", "audit"]
     tasks = [
-        rig.task(number, "server", pattern="notify", notify={"pool": pool})
+        rig.task(number, "server", pattern="notify", notify={"pool": pool, "priorities": priorities})
         for number, pool in ((1, "left"), (2, "right"), (3, "right"))
     ]
-    left, *right, client = rig.start([*tasks, rig.task(6, "client", pattern="notify")])
+    sender = rig.task(6, "client", pattern="notify", notify={"priorities": priorities})
+    left, *right, client = rig.start([*tasks, sender])
     rig.perform(client, 20)
     assert sorted(record.seq for record in rig.received(left, 20)) == list(range(20))
     assert sorted(record.seq for record in rig.received(right, 20)) == list(range(20))

@@ -329,7 +329,9 @@ class _Receiver:
         task, exchange = self._task, _exchange(self._task)
         if task.pattern == "notify":
             keys = [f"{topic}.{priority}" for priority in task.notify.priorities]
-            return [_queue(task.notify.pool or key, exchange, key) for key in keys]
+            if task.notify.pool:  # one queue: a consumer knows queues by name, and would bind the last of several only
+                return [kombu.Queue(task.notify.pool, [kombu.binding(exchange, key) for key in keys], durable=False)]
+            return [_queue(key, exchange, key) for key in keys]
         named = _queue(f"{topic}.{name}", exchange, f"{topic}.{name}")
         everyone = _queue(f"{topic}_fanout_{name}", _fanout(topic), "", auto_delete=True)
         return [_queue(topic, exchange, topic), named, everyone]
