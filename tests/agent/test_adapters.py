@@ -66,6 +66,18 @@ def test_a_fanout_arrives_at_every_server(rig: Rig, case: tuple[str, str, str]) 
         assert sorted(record.seq for record in rig.received(server, 10)) == list(range(10))
 
 
+@pytest.mark.parametrize("case", OVER_RABBIT, ids="-".join)
+def test_a_fanout_goes_on_when_its_servers_were_replaced(rig: Rig, case: tuple[str, str, str]) -> None:
+    """The exchange is gone with the last queue, and its sender has declared it before."""
+    rig.use(*case)
+    first, client = rig.start([rig.task(1, "server"), rig.task(6, "client", pattern="rpc-fanout")])
+    assert rig.perform(client, 10).done == 10
+    first.stop()
+    (second,) = rig.start([rig.task(2, "server")])
+    assert rig.perform(client, 10).done == 20
+    assert sorted(record.seq for record in rig.received(second, 10)) == list(range(10, 20))
+
+
 @each
 def test_a_notification_arrives_at_one_listener(rig: Rig, case: tuple[str, str, str]) -> None:
     rig.use(*case)

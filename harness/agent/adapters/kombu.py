@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import kombu
+from amqp.exceptions import NotFound
 from kombu.asynchronous import Hub
 from kombu.common import maybe_declare
 
@@ -129,10 +130,28 @@ def _cut_off(end: socket.socket, most_s: float = 1.0) -> None:
             time.sleep(0.005)
 
 
+class _Way:
+    """A connection to send on. It declares each exchange once, as oslo.messaging does; kombu itself would declare one
+    that deletes itself, like a fanout's, anew for every message, and wait for it."""
+
+    def __init__(self, task: Task) -> None:
+        self._connection = _connect(task)
+        self._producer = kombu.Producer(self._connection.channel(), serializer="json")
+        self._declared: set[str] = set()
+
+    def publish(self, body: list[Any], exchange: Any, **properties: Any) -> None:
+        declare = [] if exchange.name in self._declared else [exchange]
+        self._producer.publish(body, exchange=exchange, declare=declare, delivery_mode="transient", **properties)
+        self._declared.add(exchange.name)
+
+    def close(self) -> None:
+        _discard(self._connection)
+
+
 class _Sender:
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._idle: queue.LifoQueue[tuple[Any, Any]] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_Way] = queue.LifoQueue()
         self._replies = _Replies(task) if task.pattern == "rpc-call" else None
         self._routes = [self._route(topic.topic, topic.server) for topic in task.topics]
 
@@ -146,7 +165,7 @@ class _Sender:
         return [(exchange, topic if server is None else f"{topic}.{server}")]
 
     def warm_up(self) -> bool:
-        self._idle.put(self._open())
+        self._idle.put(_Way(self._task))
         if self._replies is not None:
             self._replies.start()
         return True
@@ -168,27 +187,26 @@ class _Sender:
             self._replies.stop()
         with contextlib.suppress(queue.Empty):
             while True:
-                _discard(self._idle.get_nowait()[0])
-
-    def _open(self) -> tuple[Any, Any]:
-        connection = _connect(self._task)
-        return connection, kombu.Producer(connection.channel(), serializer="json")
+                self._idle.get_nowait().close()
 
     def _publish(self, body: list[Any], exchange: Any, key: str, **properties: Any) -> None:
-        try:
-            connection, producer = self._idle.get_nowait()
-        except queue.Empty:
-            connection, producer = self._open()
         if self._task.ttl_s is not None:
             properties["expiration"] = self._task.ttl_s
         try:
-            producer.publish(
-                body, exchange=exchange, routing_key=key, declare=[exchange], delivery_mode="transient", **properties
-            )
+            way = self._idle.get_nowait()
+        except queue.Empty:
+            way = _Way(self._task)
+        try:
+            try:
+                way.publish(body, exchange, routing_key=key, **properties)
+            except NotFound:  # a fanout's exchange goes with the last of its queues
+                way.close()
+                way = _Way(self._task)
+                way.publish(body, exchange, routing_key=key, **properties)
         except BaseException:
-            _discard(connection)
+            way.close()
             raise
-        self._idle.put((connection, producer))
+        self._idle.put(way)
 
 
 def _discard(connection: Any) -> None:
