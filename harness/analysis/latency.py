@@ -48,7 +48,7 @@ class PairSamples:
         delay: sent - due, of the failed operations too.
         arrival: received - due at the receiver, None where clocks differ, or where no single site is meant.
         failed: failed operations.
-        hanging: operations still under way at the end of the drain.
+        in_flight: operations still under way at the end of the drain.
         starved: operations that found no free worker.
     """
 
@@ -57,18 +57,18 @@ class PairSamples:
     delay: NDArray[np.int64]
     arrival: NDArray[np.int64] | None
     failed: int
-    hanging: int
+    in_flight: int
     starved: int
 
     @property
     def operations(self) -> int:
         """How many there were, in no matter what end. Not the arrivals, of which one may have several or none."""
-        return len(self.response) + self.failed + self.hanging
+        return len(self.response) + self.failed + self.in_flight
 
     @property
     def absent(self) -> int:
         """Operations without a latency: those that failed, and those that never ended."""
-        return self.failed + self.hanging
+        return self.failed + self.in_flight
 
     @property
     def absent_share(self) -> float:
@@ -143,7 +143,7 @@ def merge(samples: Sequence[PairSamples]) -> PairSamples:
         delay=_merged([sample.delay for sample in samples]),
         arrival=_merged(arrivals) if len(arrivals) == len(samples) else None,
         failed=sum(sample.failed for sample in samples),
-        hanging=sum(sample.hanging for sample in samples),
+        in_flight=sum(sample.in_flight for sample in samples),
         starved=sum(sample.starved for sample in samples),
     )
 

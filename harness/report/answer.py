@@ -128,14 +128,14 @@ def _contrasts(findings: Findings) -> list[str]:
     groups: dict[tuple[object, str], list[PairFinding]] = {}
     for finding in findings.located:
         # Failed calls of no single site are the whole of no pair: how many there are is said with the delivery.
-        if np.isfinite(finding.headline.p50_ms) or (finding.pair.server_site and not finding.stands):
+        if np.isfinite(finding.headline.p50_ms) or (finding.pair.server_site and not finding.has_median):
             groups.setdefault((finding.pair, repr(finding.system.point)), []).append(finding)
     whole = [group for group in groups.values() if len(group) > 1]
     sound = [group for group in whole if all(finding.system.sound for finding in group)]
     if not whole:
         return [_alone(finding) for finding in findings.located[:_MOST_PAIRS]]
     told = sound or whole
-    failing = [group for group in told if not all(finding.stands for finding in group)]
+    failing = [group for group in told if not all(finding.has_median for finding in group)]
     ranked = sorted((group for group in told if group not in failing), key=_apart, reverse=True)
     different = [group for group in ranked if _apart(group) > _ALIKE]
     alike = [group for group in ranked if _apart(group) <= _ALIKE]
@@ -182,20 +182,20 @@ def _contrast(group: Sequence[PairFinding]) -> str:
 def _without_median(group: Sequence[PairFinding]) -> str:
     """Where half of a system's operations were not answered: what was measured of the others says little of it."""
     who = _upper(_at(group[0]) + _who(group[0]))
-    medians = [_median(finding) for finding in group if finding.stands]
-    failing = [f"on {finding.system.name}, where {_unanswered(finding)}" for finding in group if not finding.stands]
+    medians = [_median(finding) for finding in group if finding.has_median]
+    failing = [f"on {finding.system.name}, where {_unanswered(finding)}" for finding in group if not finding.has_median]
     if medians:
         return f"{who} takes {_and(medians)} (median), and has no median {'; nor '.join(failing)}."
     return f"{who} has no median {'; nor '.join(failing)}."
 
 
 def _unanswered(finding: PairFinding) -> str:
-    of = f"{finding.failed + finding.hanging} of {finding.operations}"
-    return f"{of} failed or never ended" if finding.hanging else f"{of} failed"
+    of = f"{finding.failed + finding.in_flight} of {finding.operations}"
+    return f"{of} failed or never ended" if finding.in_flight else f"{of} failed"
 
 
 def _alone(finding: PairFinding) -> str:
-    if not finding.stands:
+    if not finding.has_median:
         return _without_median([finding])
     floor = f" (floor {numbers.ms(finding.floor_ms)} ms)" if np.isfinite(finding.floor_ms) else ""
     return f"{_upper(_at(finding) + _who(finding))} takes {_median(finding)}{floor}."

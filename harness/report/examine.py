@@ -191,7 +191,7 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
     deaf = tuple(find_deaf(record, sent, got, processes))
     arrivals = _arrivals(cell, record, got)
     del got
-    planned, hanging = _planned(record), _hanging(record, ledger)
+    planned, in_flight = _planned(record), _in_flight(record, ledger)
     samples: dict[Pair, PairSamples] = {}
     timelines: dict[Pair, Timeline] = {}
     latencies: dict[Pair, Summary] = {}
@@ -199,8 +199,8 @@ def _read_cell(run: Run, cell: Cell, system: System, stacks: Any) -> tuple[CellF
     operations = 0
     for pair, rows, columns in _operations(record, sent):
         round_trip = _round_trip(pair, planned)
-        hangs = hanging[pair.workload, pair.client_site, pair.server_site]
-        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), hangs, round_trip)
+        left = in_flight[pair.workload, pair.client_site, pair.server_site]
+        measured, timelines[pair] = _measure(rows, columns, arrivals.get(pair), left, round_trip)
         measure, headline = measured.headline(round_trip=round_trip)
         latencies[pair] = summarise(headline, measured.absent_share)
         floors_ms[pair] = _floor_s(pair, planned, measure) * 1e3
@@ -338,7 +338,7 @@ def _measure(
     rows: NDArray[np.intp],
     columns: Mapping[str, Any],
     arrival: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
-    hanging: int,
+    in_flight: int,
     round_trip: bool,
 ) -> tuple[PairSamples, Timeline]:
     status = columns["status"][rows]
@@ -360,13 +360,13 @@ def _measure(
         delay=delay,
         arrival=np.sort(arrival[1]) if arrival is not None else None,
         failed=len(failed_due),
-        hanging=hanging,
+        in_flight=in_flight,
         starved=int(np.count_nonzero(columns["flags"][rows] & STARVED)),
     )
     return samples, timeline
 
 
-def _hanging(record: CellRecord, ledger: Ledger) -> Counter[tuple[str, str, str]]:
+def _in_flight(record: CellRecord, ledger: Ledger) -> Counter[tuple[str, str, str]]:
     """Operations still under way at the end of the drain, by workload, client's site and server's."""
     clients = {agent.index: agent for agent in record.agents}
     found: Counter[tuple[str, str, str]] = Counter()
@@ -426,7 +426,7 @@ def _pair_findings(
             service=summarise(merged.service),
             delay=delay,
             failed=merged.failed,
-            hanging=merged.hanging,
+            in_flight=merged.in_flight,
             operations=merged.operations,
             run_p50_ms=tuple(finding.latencies[pair].p50_ms for finding, _ in runs),
             run_p99_ms=tuple(finding.latencies[pair].p99_ms for finding, _ in runs),

@@ -86,7 +86,7 @@ class PairFinding:
         measure: what `headline` is: "response", "arrival" or "acceptance" (see PairSamples.headline).
         headline, response, service, delay: percentiles.
         failed: failed operations.
-        hanging: operations still under way at the end of the drain.
+        in_flight: operations still under way at the end of the drain.
         operations: all, in no matter what end.
         run_p50_ms, run_p99_ms: the headline's percentiles of each repetition.
         levels, grid_ms: the headline's quantiles on a nines axis, for plots.
@@ -104,7 +104,7 @@ class PairFinding:
     service: Summary
     delay: Summary
     failed: int
-    hanging: int
+    in_flight: int
     operations: int
     run_p50_ms: tuple[float, ...]
     run_p99_ms: tuple[float, ...]
@@ -113,7 +113,7 @@ class PairFinding:
     doubts: tuple[Doubt, ...]
 
     @property
-    def stands(self) -> bool:
+    def has_median(self) -> bool:
         """Whether there is a median: whether half of all operations were answered."""
         return math.isfinite(self.headline.p50_at_most_ms)
 

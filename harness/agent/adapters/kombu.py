@@ -130,7 +130,7 @@ def _cut_off(end: socket.socket, most_s: float = 1.0) -> None:
             time.sleep(0.005)
 
 
-class _Way:
+class _Publisher:
     """A connection to send on. It declares each exchange once, as oslo.messaging does; kombu itself would declare one
     that deletes itself, like a fanout's, anew for every message, and wait for it."""
 
@@ -151,7 +151,7 @@ class _Way:
 class _Sender:
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._idle: queue.LifoQueue[_Way] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_Publisher] = queue.LifoQueue()
         self._replies = _Replies(task) if task.pattern == "rpc-call" else None
         self._routes = [self._route(topic.topic, topic.server) for topic in task.topics]
 
@@ -165,7 +165,7 @@ class _Sender:
         return [(exchange, topic if server is None else f"{topic}.{server}")]
 
     def warm_up(self) -> bool:
-        self._idle.put(_Way(self._task))
+        self._idle.put(_Publisher(self._task))
         if self._replies is not None:
             self._replies.start()
         return True
@@ -193,20 +193,20 @@ class _Sender:
         if self._task.ttl_s is not None:
             properties["expiration"] = self._task.ttl_s
         try:
-            way = self._idle.get_nowait()
+            publisher = self._idle.get_nowait()
         except queue.Empty:
-            way = _Way(self._task)
+            publisher = _Publisher(self._task)
         try:
             try:
-                way.publish(body, exchange, routing_key=key, **properties)
+                publisher.publish(body, exchange, routing_key=key, **properties)
             except NotFound:  # a fanout's exchange goes with the last of its queues
-                way.close()
-                way = _Way(self._task)
-                way.publish(body, exchange, routing_key=key, **properties)
+                publisher.close()
+                publisher = _Publisher(self._task)
+                publisher.publish(body, exchange, routing_key=key, **properties)
         except BaseException:
-            way.close()
+            publisher.close()
             raise
-        self._idle.put(way)
+        self._idle.put(publisher)
 
 
 def _discard(connection: Any) -> None:
