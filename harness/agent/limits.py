@@ -10,6 +10,7 @@ __all__ = ["CHURN_OF", "check_limits"]
 CHURN_OF = {
     "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
     "proton": ("churn-connect", "churn-abandon", "churn-cast", "churn-link", "churn-blocking"),
+    "pyngus": ("churn-connect", "churn-abandon", "churn-cast", "churn-transport", "churn-link"),
     "loopback": ("churn-connect",),
 }
 #: Cycles of what oslo.messaging does not show its users.
@@ -17,7 +18,7 @@ RAW_CHURN = ("churn-abandon", "churn-link", "churn-declare", "churn-evented", "c
 #: Its servers send a heartbeat every half of call_monitor_timeout, cut to whole seconds, and none where that is below a
 #: second (oslo_messaging/rpc/dispatcher.py, `_watchdog`; 12.14 to 18.3).
 _LEAST_MONITOR_S = 2.0
-_DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",)}
+_DRIVERS = {"oslo": ("rabbit", "amqp1"), "kombu": ("rabbit",), "proton": ("amqp1",), "pyngus": ("amqp1",)}
 
 
 def check_limits(task: Task) -> None:

@@ -6,7 +6,7 @@
 | name       | readable identity, for logs                                                                             |
 | workload   | name of the workload it belongs to (information only)                                                   |
 | role       | "client" performs operations, "server" receives them (notification listeners are servers)               |
-| adapter    | "oslo", "kombu", "proton" or "loopback"                                                                 |
+| adapter    | "oslo", "kombu", "proton", "pyngus" or "loopback"                                                       |
 | driver     | "rabbit", "amqp1" or "none"                                                                             |
 | url        | transport URL as oslo.messaging writes it, with the password                                           |
 | options    | oslo.config options by group ("DEFAULT" for the default group); unknown ones are refused               |
@@ -20,7 +20,7 @@
 | payload    | distribution of sizes in bytes, e.g. {"kind": "fixed", "bytes": 1024}; see harness.agent.draw           |
 | timeout_s  | how long an operation may take                                                                          |
 | monitor_s  | call_monitor_timeout: longest silence between heartbeats of a call, or null for no heartbeats           |
-| ttl_s      | time to live of messages (adapters kombu and proton; oslo derives its own), or null                     |
+| ttl_s      | time to live of messages (not oslo, which derives its own, nor loopback), or null                       |
 | retry      | oslo's `retry`: reconnection attempts before an operation fails; null for the library's default         |
 | workers    | threads: of a client, to send; of a server, to serve                                                    |
 | most_workers | to how many a client of an open loop adds threads while all it has wait for answers; never if null    |
@@ -102,8 +102,8 @@ class Behaviour:
         silent_fraction: share of requests it never answers: the serving thread hangs until the agent stops.
         requeue_fraction: share of notifications it gives back to the bus, once each decision is drawn, 0..1 (below 1).
         stalls: [{"at_s", "for_s"}], from go: times during which nothing is served.
-        ack: "before" or "after" processing (adapters kombu and proton; oslo acknowledges RPC before and notifications
-            after), "" for the adapter's way.
+        ack: "before" or "after" processing (not loopback; oslo acknowledges RPC before and notifications after), "" for
+            the adapter's way.
     """
 
     service_time: Mapping[str, Any] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Task:
 
     def _check(self) -> None:
         _one_of("role", self.role, ("client", "server"))
-        _one_of("adapter", self.adapter, ("oslo", "kombu", "proton", "loopback"))
+        _one_of("adapter", self.adapter, ("oslo", "kombu", "proton", "pyngus", "loopback"))
         _one_of("driver", self.driver, ("rabbit", "amqp1", "none"))
         _one_of("pattern", self.pattern, PATTERNS)
         _one_of("behaviour.ack", self.behaviour.ack, ("", "before", "after"))

@@ -39,8 +39,8 @@ class ServerSpec(Frozen):
     stalls: tuple[Stall, ...] = Field(default=(), description="times in which nothing is served")
     acknowledge: Literal["before", "after"] | None = Field(
         default=None,
-        description="whether messages are acknowledged before or after they are processed (adapters kombu and proton; "
-        "oslo.messaging acknowledges RPC before and notifications after)",
+        description="whether messages are acknowledged before or after they are processed (not adapter "
+        "loopback; oslo.messaging acknowledges RPC before and notifications after)",
     )
 
     @model_validator(mode="after")

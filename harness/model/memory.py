@@ -186,6 +186,7 @@ CHURN_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "kombu": ("churn-connect", "churn-cast", "churn-link", "churn-declare", "churn-evented"),
         "proton": ("churn-connect", "churn-abandon", "churn-cast", "churn-link", "churn-blocking"),
+        "pyngus": ("churn-connect", "churn-abandon", "churn-cast", "churn-transport", "churn-link"),
         "loopback": ("churn-connect",),
     }
 )

@@ -21,7 +21,7 @@ from harness.model.frozen import Frozen
 __all__ = ["Adapter", "Driver", "OptionValue", "Options", "StackName", "StackSpec", "check_requirement"]
 
 #: How an agent speaks to the bus: through oslo.messaging, through a raw client, or not at all.
-Adapter = Literal["oslo", "kombu", "proton", "loopback"]
+Adapter = Literal["oslo", "kombu", "proton", "pyngus", "loopback"]
 
 #: The wire protocol a stack's client speaks: AMQP 0-9-1 to RabbitMQ, AMQP 1.0 to a router, or none.
 Driver = Literal["rabbit", "amqp1", "none"]
@@ -43,7 +43,12 @@ _GROUPS = (
     "matchmaker_redis",
 )
 #: The library each adapter needs.
-_LIBRARIES: Mapping[str, Adapter] = {"oslo-messaging": "oslo", "kombu": "kombu", "python-qpid-proton": "proton"}
+_LIBRARIES: Mapping[str, Adapter] = {
+    "oslo-messaging": "oslo",
+    "kombu": "kombu",
+    "pyngus": "pyngus",  # before what it stands on
+    "python-qpid-proton": "proton",
+}
 _MINOR = re.compile(r"(?<![\d.])3\.(\d{1,2})(?!\d)")
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?\Z")
 
@@ -129,8 +134,8 @@ class StackSpec(Frozen):
         overrides: versions installed whatever other packages ask for (pinned as well): an old release that names an
             upper bound runs with a newer library like this.
         driver: wire protocol its client speaks.
-        adapters: agent adapters that work in it, the first one used where none is named; default: oslo, kombu and
-            proton as far as requirements bring them, and loopback.
+        adapters: agent adapters that work in it, the first one used where none is named; default: oslo, kombu,
+            pyngus and proton as far as requirements bring them, and loopback.
         options: oslo.config options by group ("" or "DEFAULT" for the default group); a workload may override them.
         env: environment variables of its processes, e.g. MALLOC_ARENA_MAX.
         image: container image that is this stack, its `python3` having the packages; instead of building one.

@@ -105,16 +105,16 @@ class Workload(Frozen):
         "notification; or one cycle of client life: churn-connect (connect, disconnect), churn-transport and "
         "churn-cast (a transport made, one call or cast, closed), churn-client (a new client object, one call), "
         "churn-topic (a cast to a topic nobody has named before), churn-abandon (a connection given up while it is "
-        "being made; proton only), churn-link (a channel, or a pair of links, opened and closed; kombu and proton "
-        "only), churn-declare (a queue nobody has named before declared; kombu only), churn-evented (a connection of "
-        "kombu's event loop cut off and given up; kombu only), churn-blocking (Proton's blocking connection made and "
-        "closed; proton only), churn-server and churn-listener (started and stopped)"
+        "being made; proton and pyngus only), churn-link (a channel, or a pair of links, opened and closed; kombu, "
+        "proton and pyngus only), churn-declare (a queue nobody has named before declared; kombu only), churn-evented "
+        "(a connection of kombu's event loop cut off and given up; kombu only), churn-blocking (Proton's blocking "
+        "connection made and closed; proton only), churn-server and churn-listener (started and stopped)"
     )
     bus: Name = Field(default="main", description="name of the bus within the system, where a system has several")
     adapter: Adapter | None = Field(
         default=None,
-        description="client library: oslo, or kombu and proton for the same without oslo.messaging; default: the "
-        "system's, else the stack's first",
+        description="client library: oslo, or kombu, proton and pyngus for the same without oslo.messaging; default: "
+        "the system's, else the stack's first",
     )
     clients: Agents = Field(min_length=1, description="client agents per site; multiplied by the scenario's scale")
     servers: Agents = Field(
@@ -155,7 +155,7 @@ class Workload(Frozen):
         "been silent for so long, 2s or more, and may otherwise take until its timeout",
     )
     ttl: Duration | None = Field(
-        default=None, gt=0, description="how long the bus keeps a message nobody takes (adapters kombu and proton)"
+        default=None, gt=0, description="how long the bus keeps a message nobody takes (adapters kombu, proton, pyngus)"
     )
     retry: Whole | None = Field(
         default=None,

@@ -221,7 +221,7 @@ class AgentPlan:
         bus: name of the bus it talks to.
         bus_node: the bus component it connects to (the nearest by the bus's own rule), "" for none.
         stack: name of its stack.
-        adapter: "oslo", "kombu", "proton" or "loopback".
+        adapter: "oslo", "kombu", "proton", "pyngus" or "loopback".
         task: the agent-side description of the work, plain JSON (see harness.agent.task).
         processes: "exec": a fresh process; "fork": forked from one that has the client library loaded.
     """

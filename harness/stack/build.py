@@ -45,6 +45,7 @@ _IMPORTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("oslo", "amqp1"): ("oslo_messaging", "oslo_messaging._drivers.impl_amqp1", "proton", "pyngus"),
     ("kombu", "rabbit"): ("kombu", "amqp"),
     ("proton", "amqp1"): ("proton", "proton.utils"),
+    ("pyngus", "amqp1"): ("proton", "pyngus"),
 }
 
 #: Longest wait for the imports of an environment.

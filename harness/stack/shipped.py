@@ -87,7 +87,7 @@ def _release(version: str, driver: Driver) -> StackSpec:
         requirements=(f"oslo.messaging=={version}", *_KOMBU, *wire, *_PKG_RESOURCES),
         constraints=_PULLED_IN,
         driver=driver,
-        adapters=("oslo", "proton", "loopback") if driver == "amqp1" else ("oslo", "kombu", "loopback"),
+        adapters=("oslo", "proton", "pyngus", "loopback") if driver == "amqp1" else ("oslo", "kombu", "loopback"),
         env=_ENV,
     )
 
@@ -108,7 +108,7 @@ SHIPPED: tuple[StackSpec, ...] = (
         requirements=("oslo.messaging==14.7.3", *_KOMBU, *_PROTON, "pyngus==2.3.1", *_PKG_RESOURCES),
         constraints=_PULLED_IN,
         driver="amqp1",
-        adapters=("oslo", "proton", "loopback"),
+        adapters=("oslo", "proton", "pyngus", "loopback"),
         env=_ENV,
     ),
     StackSpec(

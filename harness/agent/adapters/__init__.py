@@ -16,6 +16,7 @@ ADAPTERS = {
     "kombu": "harness.agent.adapters.kombu:KombuAdapter",
     "loopback": "harness.agent.adapters.loopback:LoopbackAdapter",
     "proton": "harness.agent.adapters.proton:ProtonAdapter",
+    "pyngus": "harness.agent.adapters.pyngus:PyngusAdapter",
 }
 
 

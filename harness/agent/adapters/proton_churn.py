@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from proton.utils import BlockingConnection
 
-from harness.agent.adapters.proton_loop import ConnectionLost, Loop
-from harness.agent.failures import CallTimeout
+from harness.agent.adapters.amqp1 import Churning, ConnectionLost, Cycle, new_address
+from harness.agent.adapters.proton_loop import Loop
 from harness.agent.records import NOBODY
 
 if TYPE_CHECKING:
@@ -25,28 +24,14 @@ def make_churn_sender(task: Task) -> Sender:
     links), blocking."""
     if task.pattern == "churn-blocking":
         return _Blocking(task)
-    return _Churning(task, _Links(task) if task.pattern == "churn-link" else _Connections(task))
-
-
-class _Cycle:
-    """One operation under way, between the thread that waits for it and the loop's thread."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.over = threading.Event()
-        self.error: Exception | None = None
-
-    def end(self, error: Exception | None = None) -> None:
-        if not self.over.is_set():
-            self.error = error
-            self.over.set()
+    return Churning(task, _Links(task) if task.pattern == "churn-link" else _Connections(task))
 
 
 class _Cycles(Loop, ABC):
     """A loop that performs cycles."""
 
     @abstractmethod
-    def cycle(self, cycle: _Cycle) -> None:
+    def cycle(self, cycle: Cycle) -> None:
         """Begin one (loop's thread)."""
 
 
@@ -58,7 +43,7 @@ class _Connections(_Cycles):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._under_way: dict[Any, _Cycle] = {}
+        self._under_way: dict[Any, Cycle] = {}
 
     def opened(self) -> None:
         self.ready.set()
@@ -69,7 +54,7 @@ class _Connections(_Cycles):
         else:  # there is nothing to stay connected to
             self.ready.set()
 
-    def cycle(self, cycle: _Cycle) -> None:
+    def cycle(self, cycle: Cycle) -> None:
         connection = self.connect(reconnect=False)
         if self.task.pattern == "churn-abandon":
             self.call(connection.close)  # once connecting has begun
@@ -110,14 +95,13 @@ class _Links(_Cycles):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._under_way: dict[str, tuple[_Cycle, set[str]]] = {}
+        self._under_way: dict[str, tuple[Cycle, set[str]]] = {}
 
     def opened(self) -> None:
         self.ready.set()
 
-    def cycle(self, cycle: _Cycle) -> None:
-        topic = self.task.topics[0].topic
-        address = f"openstack.org/om/rpc/anycast/harness/{self.task.exchange}/{topic}-{cycle.number:08}"
+    def cycle(self, cycle: Cycle) -> None:
+        address = new_address(self.task, cycle.seq)
         # By itself Proton names links by their address, both alike.
         sender = self._container.create_sender(self.connection, address, name=f"to {address}")
         receiver = self._container.create_receiver(self.connection, address, name=f"from {address}")
@@ -145,34 +129,6 @@ class _Links(_Cycles):
         pending, self._under_way = list(self._under_way.values()), {}
         for cycle, _ in pending:
             cycle.end(ConnectionLost("the connection broke"))
-
-
-class _Churning:
-    """Performs one cycle of its loop per operation."""
-
-    def __init__(self, task: Task, loop: _Cycles) -> None:
-        self._task = task
-        self._loop = loop
-        self._started = threading.Lock()
-
-    def warm_up(self) -> bool:
-        self._loop.start()
-        return True
-
-    def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        if not self._loop.ready.is_set():
-            with self._started:
-                self._loop.start()
-        cycle = _Cycle(seq)
-        self._loop.call(lambda: self._loop.cycle(cycle))
-        if not cycle.over.wait(self._task.timeout_s):
-            raise CallTimeout("the cycle did not end in time")
-        if cycle.error is not None:
-            raise cycle.error
-        return NOBODY
-
-    def close(self) -> None:
-        self._loop.stop()
 
 
 class _Blocking:

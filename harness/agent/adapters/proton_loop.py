@@ -15,11 +15,7 @@ from harness.agent.failures import CallTimeout
 if TYPE_CHECKING:
     from harness.agent.task import Task
 
-__all__ = ["ConnectionLost", "Loop"]
-
-
-class ConnectionLost(Exception):
-    """The connection broke before the outcome was known."""
+__all__ = ["Loop"]
 
 
 class _Delays:
