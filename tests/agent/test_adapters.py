@@ -162,6 +162,17 @@ def test_calls_nobody_takes_fail_in_time_and_later_ones_work(rig: Rig, case: tup
     assert any(rig.perform(client, 10).done >= 10 for _ in range(10))
 
 
+@pytest.mark.parametrize("case", WITHOUT_QUEUES, ids="-".join)
+def test_calls_nobody_answers_leave_nothing_behind(rig: Rig, case: tuple[str, str, str]) -> None:
+    rig.use(*case)
+    (client,) = rig.start([rig.task(6, "client", timeout_s=0.5, workers=32)])
+    rig.perform(client, 64)
+    before = client.quiesce(5.0)["reading"]
+    rig.perform(client, 256)
+    after = client.quiesce(5.0)["reading"]
+    assert after["blocks"] - before["blocks"] < 256, "less than one object for each"
+
+
 @each
 def test_a_task_for_another_driver_is_refused(rig: Rig, case: tuple[str, str, str]) -> None:
     rig.use(*case)

@@ -19,7 +19,9 @@ from harness.memory.result import DoseResult, RoleResult, worst
 from harness.memory.stored import stored_results
 from harness.store.run import load_run
 
-SCENARIOS = tuple(Path(f"scenarios/memory-historical{of}.yaml") for of in ("", "-rabbit", "-oslo", "-pyngus"))
+SCENARIOS = tuple(
+    Path(f"scenarios/memory-historical{of}.yaml") for of in ("", "-rabbit", "-oslo", "-pyngus", "-pyngus-alone")
+)
 #: The last release that leaks, by library and dose, () where none does; sources in the scenarios.
 LAST_LEAKY: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "proton": {
@@ -30,13 +32,14 @@ LAST_LEAKY: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     },
     "amqp": {"evented": (5, 0, 6), "connect": (), "call": ()},
     "pyngus": {"call": (2, 0, 3)},
+    "alone": {"call": (2, 0, 3), "transport": (2, 0, 2), "reconnect": (2, 0, 2), "connect": ()},
     "oslo": {"topic": (5, 13, 0)},
 }
 
 _HEAD = """# Historical leaks
 
 Releases with leaks that are known from their projects' issues and commits, and the releases that mended them, under the
-same doses: `make bench-historical`. Sources are in scenarios/memory-historical.yaml and its three neighbours.
+same doses: `make bench-historical`. Sources are in scenarios/memory-historical.yaml and its four neighbours.
 
 | Stack | Dose | Known | Verdict | | Growth per operation of the client |
 | --- | --- | --- | --- | --- | --- |

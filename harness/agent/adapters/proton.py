@@ -140,6 +140,7 @@ class _Sending(Loop):
     def _failed(self, delivery: Any) -> None:
         operation, _ = self._unsettled.pop(_key(delivery), (None, None))
         if operation is not None:
+            self._by_number.pop(operation.message.correlation_id, None)
             kind = _OUTCOMES.get(delivery.remote_state, Modified)
             operation.end(error=kind(f"outcome {delivery.remote_state}"))
 
@@ -159,7 +160,7 @@ class _Receiver(Loop):
         self._ack_first = acknowledges_first(task)
         self._targets: dict[str, int] = {}
         self._opening: set[str] = set()
-        self._replies: dict[str, Any] = {}
+        self._answers: Any = None  # one sender for all answers: routers keep one to a client that went away
         self._numbers = itertools.count()
         self._served: dict[int, tuple[Any, Any]] = {}  # delivery and message of those being served: see Loop
         self._threads = ThreadPoolExecutor(max_workers=task.workers)
@@ -169,9 +170,9 @@ class _Receiver(Loop):
         super().stop()
 
     def opened(self) -> None:
-        self._replies.clear()
         if self._targets:
             return
+        self._answers = self._container.create_sender(self.connection, None)
         for index, topic in enumerate(self.task.topics):
             for address in addresses_of(self.task, topic.topic, topic.server or self.task.server or self.task.name):
                 self._targets[address] = index
@@ -183,11 +184,6 @@ class _Receiver(Loop):
             self._opening.discard(event.receiver.source.address)
             if not self._opening:
                 self.ready.set()
-
-    def on_link_closed(self, event: Any) -> None:
-        if event.sender is not None:  # a client that went away
-            self._replies.pop(event.sender.target.address, None)
-            event.sender.close()
 
     def on_message(self, event: Any) -> None:
         delivery, message = event.delivery, event.message
@@ -209,10 +205,6 @@ class _Receiver(Loop):
                 self.accept(delivery)
             else:
                 self.release(delivery, delivered=True)
-        address = message.reply_to
-        if address:
-            link = self._replies.get(address)
-            if link is None:
-                link = self._replies[address] = self._container.create_sender(self.connection, address)
+        if message.reply_to:
             # Without credit yet Proton keeps the message until there is.
-            link.send(Message(body=answer, correlation_id=message.correlation_id))
+            self._answers.send(Message(address=message.reply_to, body=answer, correlation_id=message.correlation_id))
