@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
@@ -41,6 +41,8 @@ _FORGETFUL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 #: Before this release it kept such links for ever, and the option is unknown (Launchpad bug 1640266).
 _FORGETS = Version("5.14.0")
+#: Raw clients over routers, which give no credit where nobody takes what is sent: there a cast lasts as long as it may.
+_AWAIT_CREDIT = ("proton", "pyngus")
 #: The group of options each driver reads; a dose of several systems may have options for the drivers of all.
 _GROUPS: Mapping[str, str] = {"rabbit": "oslo_messaging_rabbit", "amqp1": "oslo_messaging_amqp"}
 #: A cut link is noticed by heartbeats; the shortest that are safe.
@@ -110,7 +112,7 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, library: Library
     """Plan the doses of one system."""
     doses: list[DosePlan] = []
     for name, dose in spec.doses.items():
-        kind = KINDS[dose.plan_kind(name)]
+        kind = _kind(dose.plan_kind(name), library)
         if spec.where_possible and _fault(name, dose, client, library) is not None:
             continue
         index = 2 * len(doses)
@@ -138,6 +140,14 @@ def plan_memory(spec: MemorySpec, client: Place, server: Place, library: Library
         spec.rest,
         spec.parallel,
     )
+
+
+def _kind(name: str, library: Library) -> Kind:
+    """A kind of operation as a client library performs it."""
+    kind, waiting = KINDS[name], KINDS["timeout"]
+    if name == "cast-nobody" and library.adapter in _AWAIT_CREDIT:
+        return replace(kind, count=waiting.count, workers=waiting.workers, timeout_s=waiting.timeout_s)
+    return kind
 
 
 def dose_agents(plan: MemoryPlan) -> tuple[AgentPlan, ...]:

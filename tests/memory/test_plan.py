@@ -86,6 +86,7 @@ def test_all_that_a_system_can_be_given() -> None:
         ({"bus": {"kind": "router", "at": "core"}, "stack": "proton"}, "proton"),
         ({"bus": {"kind": "rabbitmq", "at": "core"}, "stack": "oslo-14.7.3-rabbit"}, "oslo"),
         (ROUTED, "oslo"),
+        ({**ROUTED, "adapter": "pyngus"}, "pyngus"),
     ],
 )
 def test_agents_take_every_dose_they_are_planned(system: dict[str, Any], adapter: str) -> None:
@@ -118,6 +119,19 @@ def test_doses_are_given_through_the_adapter_of_the_system() -> None:
     assert {dose.server.adapter for dose in cell.memory.doses if dose.server} == {"kombu"}
     with pytest.raises(BadFile, match="has no adapter 'proton'"):
         cells({"doses": ["call"]}, {**rabbit, "adapter": "proton"})
+
+
+@pytest.mark.parametrize("adapter", ["proton", "pyngus"])
+def test_casts_that_await_credit_are_dosed_like_calls_that_time_out(adapter: str) -> None:
+    (cell,) = cells({"doses": ["cast-nobody", "timeout"]}, {**ROUTED, "adapter": adapter})
+    assert cell.memory is not None
+    casts, calls = cell.memory.doses
+    assert (casts.count, casts.timeout_s, casts.client.task["workers"], casts.client.task["timeout_s"]) == (
+        calls.count,
+        calls.timeout_s,
+        calls.client.task["workers"],
+        calls.client.task["timeout_s"],
+    )
 
 
 def test_each_driver_has_the_options_of_its_own_group() -> None:
