@@ -128,7 +128,6 @@ class Client:
         self._task = task
         self._addresses = [addresses_to(task, topic.topic, topic.server) for topic in task.topics]
         self._loop = loop(task, [address for each in self._addresses for address in each])
-        self._started = threading.Lock()
 
     def warm_up(self) -> bool:
         self._loop.start()
@@ -136,8 +135,7 @@ class Client:
 
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
         if not self._loop.ready.is_set():
-            with self._started:
-                self._loop.start()
+            self._loop.start()
         task = self._task
         addresses = self._addresses[target]
         message = Message(body=[task.agent, seq, due, flags, payload], correlation_id=seq)
@@ -184,7 +182,6 @@ class Churning:
     def __init__(self, task: Task, loop: _CyclesLoop) -> None:
         self._task = task
         self._loop = loop
-        self._started = threading.Lock()
 
     def warm_up(self) -> bool:
         self._loop.start()
@@ -192,8 +189,7 @@ class Churning:
 
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
         if not self._loop.ready.is_set():
-            with self._started:
-                self._loop.start()
+            self._loop.start()
         cycle = Cycle(seq, due, flags, payload, target)
         self._loop.call(lambda: self._loop.cycle(cycle))
         if not cycle.over.wait(self._task.timeout_s):

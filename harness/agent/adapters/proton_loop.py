@@ -54,6 +54,7 @@ class Loop(MessagingHandler):  # type: ignore[misc]
         self.ready = threading.Event()
         self._stopping = False
         self._over = False
+        self._starting = threading.Lock()
         self._injecting = threading.Lock()
         self._injector = EventInjector()
         self._container = Container(self)
@@ -61,9 +62,10 @@ class Loop(MessagingHandler):  # type: ignore[misc]
         self._thread = threading.Thread(target=self._container.run, name="proton", daemon=True)
 
     def start(self) -> None:
-        """Connect. Raises CallTimeout if that is not done in time (it goes on being tried)."""
-        if not self._thread.is_alive():
-            self._thread.start()
+        """Connect. From any thread. Raises CallTimeout if that is not done in time (it goes on being tried)."""
+        with self._starting:
+            if not self._thread.is_alive():
+                self._thread.start()
         if not self.ready.wait(self.task.timeout_s):
             raise CallTimeout("not connected in time")
 

@@ -139,6 +139,7 @@ class Loop:
         self._actions: deque[Callable[[], None]] = deque()
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        self._starting = threading.Lock()
         self._waking = threading.Lock()
         self._over = False
         self._pipe: Sequence[int] = os.pipe()
@@ -147,10 +148,11 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="pyngus", daemon=True)
 
     def start(self) -> None:
-        """Let it run until it is `ready`. Raises CallTimeout if that takes too long (it goes on being tried)."""
-        if not self._thread.is_alive():
-            self._thread.start()
-            self.call(self.begin)
+        """Run until `ready`, from any thread. Raises CallTimeout if that takes too long (it goes on being tried)."""
+        with self._starting:
+            if not self._thread.is_alive():
+                self._thread.start()
+                self.call(self.begin)
         if not self.ready.wait(self.task.timeout_s):
             raise CallTimeout("not connected in time")
 
