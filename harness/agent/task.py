@@ -42,6 +42,7 @@ import math
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Mapping, TypeVar
 
+from harness.agent.adapters import ADAPTERS
 from harness.agent.draw import make_draw
 from harness.agent.leak import LEAKS
 from harness.agent.schedule import check_schedule
@@ -185,7 +186,7 @@ class Task:
 
     def _check(self) -> None:
         _one_of("role", self.role, ("client", "server"))
-        _one_of("adapter", self.adapter, ("oslo", "kombu", "proton", "pyngus", "loopback"))
+        _one_of("adapter", self.adapter, tuple(ADAPTERS))
         _one_of("driver", self.driver, ("rabbit", "amqp1", "none"))
         _one_of("pattern", self.pattern, PATTERNS)
         _one_of("behaviour.ack", self.behaviour.ack, ("", "before", "after"))

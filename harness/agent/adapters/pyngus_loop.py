@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 from urllib.parse import unquote, urlsplit
@@ -231,7 +232,7 @@ class Loop:
                     os.read(descriptor, 4096)
 
 
-class Standing(Loop):
+class Standing(Loop, ABC):
     """A loop with one connection, made again whenever it is lost. `ready` while it can be used."""
 
     def __init__(self, task: Task) -> None:
@@ -239,9 +240,9 @@ class Standing(Loop):
         self.wire: Any = None
         self._attempts = 0
 
+    @abstractmethod
     def make(self) -> Wire:
         """A new connection (loop's thread). It is to tell by `usable` and `lost`."""
-        raise NotImplementedError
 
     def begin(self) -> None:
         if not self.stopping:
