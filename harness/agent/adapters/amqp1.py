@@ -121,21 +121,35 @@ class _SendingLoop(_Loop, Protocol):
     def drop(self, address: str, operation: Operation) -> None: ...
 
 
-class Client:
+class _Half:
+    """The part of a client half that is the same whatever it hands to its loop."""
+
+    _loop: _Loop
+
+    def warm_up(self) -> bool:
+        self._loop.start()
+        return True
+
+    def close(self) -> None:
+        self._loop.stop()
+
+    def _connect(self) -> None:
+        if not self._loop.ready.is_set():
+            self._loop.start()
+
+
+class Client(_Half):
     """The client half of an adapter: hands operations to a loop, and waits for them."""
+
+    _loop: _SendingLoop
 
     def __init__(self, task: Task, loop: Callable[[Task, list[str]], _SendingLoop]) -> None:
         self._task = task
         self._addresses = [addresses_to(task, topic.topic, topic.server) for topic in task.topics]
         self._loop = loop(task, [address for each in self._addresses for address in each])
 
-    def warm_up(self) -> bool:
-        self._loop.start()
-        return True
-
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        if not self._loop.ready.is_set():
-            self._loop.start()
+        self._connect()
         task = self._task
         addresses = self._addresses[target]
         message = Message(body=[task.agent, seq, due, flags, payload], correlation_id=seq)
@@ -152,9 +166,6 @@ class Client:
         if not operation.awaits_reply:
             return NOBODY
         return answering_agent(operation.reply, task, seq, payload)
-
-    def close(self) -> None:
-        self._loop.stop()
 
 
 class Cycle:
@@ -176,20 +187,17 @@ class _CyclesLoop(_Loop, Protocol):
     def cycle(self, cycle: Cycle) -> None: ...
 
 
-class Churning:
+class Churning(_Half):
     """The client half of an adapter for churn patterns: one cycle of its loop per operation."""
+
+    _loop: _CyclesLoop
 
     def __init__(self, task: Task, loop: _CyclesLoop) -> None:
         self._task = task
         self._loop = loop
 
-    def warm_up(self) -> bool:
-        self._loop.start()
-        return True
-
     def send(self, seq: int, due: int, flags: int, payload: str, target: int) -> int:
-        if not self._loop.ready.is_set():
-            self._loop.start()
+        self._connect()
         cycle = Cycle(seq, due, flags, payload, target)
         self._loop.call(lambda: self._loop.cycle(cycle))
         if not cycle.over.wait(self._task.timeout_s):
@@ -197,6 +205,3 @@ class Churning:
         if cycle.error is not None:
             raise cycle.error
         return cycle.peer
-
-    def close(self) -> None:
-        self._loop.stop()
